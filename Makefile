@@ -1,0 +1,63 @@
+# Every target sets up .venv in this folder by itself. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Only packages released before this day are locked, so that each has been out for a while.
+LOCK_DATE := 2026-11-07
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench up down clean lock
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/base: requirements/base.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "NO_PYTHON: '$(PYTHON)' was not found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"; exit 69; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "OLD_PYTHON: gradstream needs Python 3.11 or newer, this is $$($(PYTHON) --version); name another: make PYTHON=/path/to/python3"; exit 69; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "NO_VENV: $(PYTHON) cannot create a virtual environment; on Debian: apt install python3-venv"; exit 69; }
+	@echo "Setting up $(VENV) (about 200 MB are downloaded the first time) ..."
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/base requirements/dev.txt
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/base ## run the whole pipeline on real parts and show the result
+	@$(BIN)/gradstream demo $(ARGS)
+
+test: $(VENV)/dev ## all tests, on a real local Kafka and registry
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev ## format, lint, types and the fast tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -m "not integration" $(ARGS)
+
+format: $(VENV)/dev ## rewrite the code in the project's format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/dev ## measure the hot paths against their limits
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+up: $(VENV)/base ## start the local Kafka, registry and KSQL engine
+	@$(BIN)/gradstream up $(ARGS)
+
+down: $(VENV)/base ## stop them; the data stays
+	@$(BIN)/gradstream down $(ARGS)
+
+clean: ## remove .venv and caches (not the stack's data: see gradstream down --help)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(VENV)/dev ## pin the dependencies anew
+	@for set in base dev; do \
+	  extra=""; [ $$set = dev ] && extra="--extra dev"; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer $(LOCK_DATE) --upgrade \
+	    --generate-hashes --no-emit-index-url --no-header -c requirements/constraints.txt \
+	    pyproject.toml requirements/build.in $$extra -o requirements/$$set.txt; \
+	done

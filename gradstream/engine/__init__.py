@@ -1,0 +1,1 @@
+"""The local KSQL engine: SQL in, columns through, ksqlDB's REST protocol out."""

@@ -1,0 +1,63 @@
+"""The switchboard: a word on the command line names a module, which is imported only then."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from gradstream import __version__
+from gradstream.command import run
+from gradstream.errors import UsageError
+
+# word: (module with main(argv), arguments put before the user's, one line of help)
+COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "demo": ("demo.__main__", (), "run the whole pipeline and show the result"),
+    "up": ("gradstream.stack.__main__", ("up",), "start Kafka, schema registry and KSQL engine"),
+    "down": ("gradstream.stack.__main__", ("down",), "stop them; the data stays"),
+    "status": ("gradstream.stack.__main__", ("status",), "what runs, where, since when"),
+    "produce": ("producers.__main__", (), "put records into a topic"),
+    "sql": ("gradstream.shell.apply", (), "apply a file of KSQL statements"),
+    "train": ("trainers.__main__", (), "train a model on a topic"),
+    "weights": ("trainers.weights", (), "show published weights as a table"),
+    "engine": ("gradstream.engine.__main__", (), "run the KSQL engine by itself"),
+    "qtt": ("gradstream.engine.qtt", (), "run query translation tests on the engine"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {word:{width}}  {help_}" for word, (_, _, help_) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: gradstream COMMAND [flags]     (gradstream COMMAND --help tells the flags)",
+            "",
+            *lines,
+        ]
+    )
+
+
+def dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage() + "\n")
+        return 0
+    word, *rest = argv
+    if word in ("-V", "--version"):
+        sys.stdout.write(f"gradstream {__version__}\n")
+        return 0
+    if word not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "gradstream --help lists the commands"
+        raise UsageError("USAGE", f"no command {word!r}; {hint}")
+    module, before, _ = COMMANDS[word]
+    code: int = import_module(module).main([*before, *rest])
+    return code
+
+
+def main() -> None:
+    run(dispatch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What all commands share: flags, one-line errors with exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from gradstream.config import Services
+from gradstream.errors import GradstreamError, SqlError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a wrong flag is one line that offers the nearest right one.
+
+    Flags may be abbreviated nowhere: a script must not change its meaning when a flag is added.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"see {self.prog} --help"
+        if unknown := re.search(r"unrecognized arguments: (--?[\w-]+)", message):
+            near = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
+            message = f"unknown flag {unknown[1]}"
+            hint = f"did you mean {near[0]}?" if near else hint
+        raise UsageError("USAGE", f"{message}; {hint}")
+
+
+def parser(command: str, description: str) -> Parser:
+    """A parser for ``gradstream COMMAND`` with the flag that every command has."""
+    made = Parser(
+        prog=f"gradstream {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def add_services(to: argparse.ArgumentParser, *, ksql: bool = False) -> None:
+    """Flags for the addresses; without them Services.find looks in the environment and for the local stack."""
+    group = to.add_argument_group("services (default: the running local stack)")
+    group.add_argument("--bootstrap-servers", metavar="HOST:PORT", help="Kafka")
+    group.add_argument(
+        "--schema-registry-url", metavar="URL", help="schema registry, Confluent API"
+    )
+    if ksql:
+        group.add_argument("--ksql-url", metavar="URL", help="server with ksqlDB's REST API")
+
+
+def services(arguments: argparse.Namespace) -> Services:
+    """The addresses that the flags of add_services, the environment or the local stack give."""
+    return Services.find(
+        arguments.bootstrap_servers,
+        arguments.schema_registry_url,
+        getattr(arguments, "ksql_url", None),
+    )
+
+
+def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command's ``main(argv) -> exit code`` as a process: SIGTERM as Ctrl-C, errors as one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        code = main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as in `gradstream weights | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped\n")
+        code = 130
+    except GradstreamError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        sys.stderr.write(f"{error}\n")
+        if isinstance(error, SqlError) and error.excerpt:
+            sys.stderr.write(f"{error.excerpt}\n")
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001  the last resort of the process
+        if "--debug" in arguments:
+            traceback.print_exc()
+        sys.stderr.write(
+            f"BUG: {type(error).__name__}: {error}; run again with --debug and report what it shows\n"
+        )
+        code = 70
+    sys.exit(code)
+
+
+def _as_interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

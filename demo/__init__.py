@@ -1,0 +1,1 @@
+"""``gradstream demo``: the whole pipeline on real parts, watched by a person."""

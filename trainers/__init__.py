@@ -1,0 +1,1 @@
+"""Takes batches from a topic, learns, and publishes weights and offsets together."""

@@ -1,0 +1,317 @@
+"""``gradstream sql``: apply files of KSQL statements, statement by statement, and show what came of each."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from gradstream import command, console
+from gradstream.errors import DataError, SqlError, UsageError
+from gradstream.shell import script
+from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
+from gradstream.shell.script import Piece
+
+_ASSIGNMENT = re.compile(r"\s*([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_DEFINE = re.compile(r"(?is)(DEFINE|UNDEFINE)\s+(\w+)\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
+_SET = re.compile(r"(?is)(SET|UNSET)\s+'((?:[^']|'')*)'\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
+BUFFERED = (
+    1000  # rows that wait for a table with fitting columns before rows are shown as they come
+)
+
+
+@dataclass(slots=True)
+class Session:
+    """What SET and DEFINE left for the statements that follow, as in ksqlDB's own shell."""
+
+    client: KsqlClient
+    properties: dict[str, object] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def remember(self, piece: Piece) -> str | None:
+        """Carries out SET, UNSET, DEFINE and UNDEFINE; returns what was done, None for other statements."""
+        if found := _SET.fullmatch(piece.text):
+            store: dict[str, Any] = self.properties
+        elif found := _DEFINE.fullmatch(piece.text):
+            store = self.variables
+        else:
+            return None
+        verb, name, value = found[1].upper(), found[2].replace("''", "'"), found[3]
+        if verb.startswith("UN"):
+            store.pop(name, None)
+            return f"{name} forgotten"
+        if value is None:
+            return None  # the server tells what is wrong with it
+        store[name] = self._substituted(value.replace("''", "'"))
+        return f"{name} = {store[name]}"
+
+    def _substituted(self, value: str) -> str:
+        for name, text in self.variables.items():
+            value = value.replace(f"${{{name}}}", text)
+        return value
+
+
+def main(argv: list[str]) -> int:
+    options = _options(argv)
+    outcome = Report(options.quiet)
+    with KsqlClient(command.services(options).ksql_url) as client:
+        session = Session(client, dict(options.set), dict(options.define))
+        try:
+            for name, text, finish in _texts(options):
+                _apply(name, text, finish, session, outcome, _printer(options))
+        finally:
+            outcome.show()
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = command.parser("sql", "Apply files of KSQL statements; - reads standard input.")
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument(
+        "-e", "--execute", action="append", default=[], metavar="STATEMENT", help="after the files"
+    )
+    parser.add_argument(
+        "--define",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="a value for ${NAME}; the file's own DEFINE comes after it",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_property,
+        metavar="NAME=VALUE",
+        help="a property, such as auto.offset.reset=earliest",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="rows as JSON objects, one a line")
+    shape.add_argument("--csv", action="store_true", help="rows as CSV with a header")
+    parser.add_argument("--quiet", action="store_true", help="no report, only rows and errors")
+    command.add_services(parser, ksql=True)
+    options = parser.parse_args(argv)
+    if not options.files and not options.execute:
+        raise UsageError("USAGE", "no statements; give a FILE or -e STATEMENT")
+    return options
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    if not (found := _ASSIGNMENT.fullmatch(text)):
+        raise UsageError("USAGE", f"--define {text!r} is not NAME=VALUE")
+    return found[1], found[2]
+
+
+def _property(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError("USAGE", f"--set {text!r} is not NAME=VALUE")
+    return name.strip(), value
+
+
+def _texts(options: argparse.Namespace) -> Iterable[tuple[str, str, bool]]:
+    """(name, text, whether a missing last semicolon is forgiven) of all that is to be applied."""
+    for name in options.files:
+        try:
+            yield (name, sys.stdin.read() if name == "-" else Path(name).read_text("utf-8"), False)
+        except OSError as error:
+            message = f"cannot read {name}: {error.strerror}; check the path"
+            raise DataError("NO_FILE", message) from None
+        except UnicodeDecodeError as error:
+            message = f"{name} is not UTF-8 at byte {error.start}; save it as UTF-8"
+            raise DataError("BAD_UTF8", message) from None
+    for statement in options.execute:
+        yield "-e", statement, True
+
+
+def _apply(
+    name: str,
+    text: str,
+    finish: bool,
+    session: Session,
+    outcome: Report,
+    show_rows: Callable[[Rows, bool], int],
+) -> None:
+    """Runs the statements of one text until the first that is refused; that one's error tells file and place."""
+    try:
+        pieces = script.split(text, finish=finish)
+        for piece in pieces:
+            if (remembered := session.remember(piece)) is not None:
+                outcome.add(piece, remembered)
+            elif piece.verb in ("SELECT", "PRINT"):
+                with session.client.query(
+                    piece.placed, session.properties, session.variables
+                ) as rows:
+                    endless = "EMIT" in piece.text.upper() and "LIMIT" not in piece.text.upper()
+                    outcome.add(piece, f"{show_rows(rows, endless):,} rows")
+            else:
+                entities = session.client.execute(
+                    piece.placed, session.properties, session.variables
+                )
+                outcome.add(piece, "; ".join(map(_told, entities)) or "done")
+                for entity in entities:
+                    _show_list(entity)
+    except SqlError as error:
+        raise _placed(error, name, text) from None
+
+
+def _placed(error: SqlError, name: str, text: str) -> SqlError:
+    """The error with the file's name, the excerpt from the file, and what to do where that is known."""
+    message = f"{name}: {error.bare_message}"
+    if isinstance(error, RefusedStatementError) and error.code == "ALREADY_EXISTS":
+        message += "; to run a file again, write CREATE … IF NOT EXISTS, or DROP it first"
+    place = script.excerpt(text, error.line, error.column) or error.excerpt
+    return SqlError(error.code, message, error.line, error.column, place)
+
+
+class Report:
+    """One line for each statement, on stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.lines: list[tuple[str, str]] = []
+
+    def add(self, piece: Piece, result: str) -> None:
+        self.lines.append((_headline(piece.text), result))
+
+    def show(self) -> None:
+        if self.quiet or not self.lines:
+            return
+        table = Table("statement", "result", box=None, header_style="bold")
+        for statement, result in self.lines:
+            table.add_row(escape(statement), escape(result))
+        console.notes.print(table)
+
+
+def _headline(text: str) -> str:
+    words = " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL).split())
+    return words if len(words) <= 60 else words[:59] + "…"
+
+
+def _told(entity: Mapping[str, Any]) -> str:
+    """What an entity says, in a few words."""
+    warnings = "".join(f" (warning: {found['message']})" for found in entity.get("warnings", []))
+    match entity.get("@type"):
+        case "currentStatus":
+            return str(entity["commandStatus"]["message"]) + warnings
+        case "warning_entity":
+            return str(entity["message"]) + warnings
+    return "shown below" + warnings
+
+
+# Results -----------------------------------------------------------------------------------------------
+
+# entity type: (key of the list, columns)
+_LISTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "streams": ("streams", ("name", "topic", "keyFormat", "valueFormat")),
+    "tables": ("tables", ("name", "topic", "keyFormat", "valueFormat", "isWindowed")),
+    "kafka_topics": ("topics", ("name", "replicaInfo")),
+    "queries": ("queries", ("id", "queryType", "state", "sinks", "queryString")),
+    "properties": ("properties", ("name", "value", "editable")),
+    "variables": ("variables", ("name", "value")),
+    "function_names": ("functions", ("name", "type", "category")),
+}
+
+
+def _show_list(entity: Mapping[str, Any]) -> None:
+    kind = str(entity.get("@type"))
+    if kind in _LISTS:
+        key, columns = _LISTS[kind]
+        _table(columns, ([found.get(column) for column in columns] for found in entity[key]))
+    elif kind == "sourceDescription":
+        described = entity["sourceDescription"]
+        title = f"{described['name']} ({described['type']}, topic {described['topic']}, {described['valueFormat']})"
+        rows = (
+            [found["name"], _type_text(found["schema"]), found.get("type", "")]
+            for found in described["fields"]
+        )
+        _table(("field", "type", "role"), rows, title)
+    elif kind == "queryDescription":
+        console.results.print(entity["queryDescription"]["executionPlan"], markup=False)
+    elif kind not in ("currentStatus", "warning_entity"):
+        console.results.print_json(data=dict(entity))
+
+
+def _type_text(schema: Mapping[str, Any]) -> str:
+    kind = str(schema["type"])
+    match kind:
+        case "ARRAY":
+            return f"ARRAY<{_type_text(schema['memberSchema'])}>"
+        case "MAP":
+            return f"MAP<STRING, {_type_text(schema['memberSchema'])}>"
+        case "STRUCT":
+            inner = (f"{of['name']} {_type_text(of['schema'])}" for of in schema["fields"])
+            return f"STRUCT<{', '.join(inner)}>"
+        case "DECIMAL":
+            of = schema.get("parameters", {})
+            return f"DECIMAL({of.get('precision')}, {of.get('scale')})"
+    return kind
+
+
+def _table(names: Iterable[str], rows: Iterable[Iterable[Any]], title: str | None = None) -> None:
+    table = Table(*map(escape, names), title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row))
+    console.results.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _printer(options: argparse.Namespace) -> Callable[[Rows, bool], int]:
+    if options.json:
+        return _print_json
+    return _print_csv if options.csv else _print_table
+
+
+def _print_json(rows: Rows, endless: bool) -> int:
+    count = 0
+    for row in rows:
+        count += 1
+        sys.stdout.write(json.dumps(dict(zip(rows.names, row, strict=True)), default=str) + "\n")
+        sys.stdout.flush()
+    return count
+
+
+def _print_csv(rows: Rows, endless: bool) -> int:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(rows.names)
+    count = 0
+    for row in rows:
+        count += 1
+        writer.writerow(["" if value is None else _cell(value) for value in row])
+        sys.stdout.flush()
+    return count
+
+
+def _print_table(rows: Rows, endless: bool) -> int:
+    """A table of the first rows where there is an end to wait for; the rest as they come."""
+    source = iter(rows)
+    first = [] if endless else list(itertools.islice(source, BUFFERED))
+    if first or not endless:
+        _table(rows.names, first)
+    count = len(first)
+    if endless:
+        console.results.print(" | ".join(rows.names), style="bold", markup=False)
+    for row in source:
+        console.results.print(" | ".join(map(_cell, row)), markup=False, soft_wrap=True)
+        count += 1
+    return count
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,234 @@
+"""A small client of ksqlDB's REST API; it works on ksqlDB and on gradstream's engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from gradstream.errors import DataError, GradstreamError, RetryError, SqlError, UnavailableError
+
+DELIMITED = "application/vnd.ksqlapi.delimited.v1"
+_PLACE = re.compile(r"line (\d+):(\d+):\s*")
+
+
+class RefusedStatementError(SqlError):
+    """The server did not accept a statement.
+
+    Args:
+        entity: the server's error entity.
+    """
+
+    def __init__(self, entity: Mapping[str, Any]) -> None:
+        text = str(entity.get("message", entity))
+        first, *rest = text.splitlines() or [""]
+        place = _PLACE.search(first)
+        line, column = (int(place[1]), int(place[2])) if place else (0, 0)
+        carets = [number for number, shown in enumerate(rest) if re.fullmatch(r"\s*\^+\s*", shown)]
+        underlined = "\n".join(rest[carets[0] - 1 : carets[0] + 1]) if carets and carets[0] else ""
+        message = _PLACE.sub("", first, count=1) if place else first
+        if not carets and rest:
+            message = "; ".join([message, *(more.strip() for more in rest if more.strip())])
+        super().__init__(_code(message), message, line, column, underlined)
+        self.entity = dict(entity)
+
+
+def _code(message: str) -> str:
+    if "already exists" in message:
+        return "ALREADY_EXISTS"
+    if "does not exist" in message:
+        return "DOES_NOT_EXIST"
+    return "STATEMENT_REFUSED"
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of a query as they come; iterate, and leave the ``with`` block to end the query.
+
+    Attributes:
+        query_id: for close_query; empty for a query that ended before it had one.
+        names, types: of the columns.
+    """
+
+    query_id: str
+    names: list[str]
+    types: list[str]
+    _lines: Iterator[str] = field(repr=False)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for line in self._lines:
+            if not line.strip():
+                continue
+            row = _loads(line)
+            if isinstance(row, list):
+                yield row
+            elif "error_code" in row:
+                raise RefusedStatementError(row)
+
+
+class KsqlClient:
+    """A connection to a server that speaks ksqlDB's REST API.
+
+    Args:
+        url: its address, such as ``http://127.0.0.1:8088``.
+        timeout: seconds that a statement may take; connecting may take 5.
+
+    Every method raises UnavailableError when nobody answers at that address, RefusedStatementError when the server
+    refuses.
+    """
+
+    def __init__(self, url: str, timeout: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        limits = httpx2.Timeout(timeout, connect=5.0)
+        self._http = httpx2.Client(base_url=self.url, timeout=limits, trust_env=False)
+
+    def __enter__(self) -> KsqlClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def info(self) -> dict[str, Any]:
+        """``version``, ``kafkaClusterId``, ``ksqlServiceId``, ``serverStatus``."""
+        found: dict[str, Any] = self._get("/info")["KsqlServerInfo"]
+        return found
+
+    def health(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._get("/healthcheck")
+        return found
+
+    def execute(
+        self,
+        text: str,
+        properties: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Runs statements; returns one entity for each that has one."""
+        body = {
+            "ksql": text,
+            "streamsProperties": dict(properties or {}),
+            "sessionVariables": dict(variables or {}),
+        }
+        with self._errors():
+            reply = self._http.post("/ksql", json=body)
+            self._check(reply)
+            entities: list[dict[str, Any]] = _loads(reply.text)
+        return entities
+
+    @contextmanager
+    def query(
+        self,
+        text: str,
+        properties: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+        idle_timeout: float | None = None,
+    ) -> Iterator[Rows]:
+        """Runs one SELECT; the rows come as the server finds them.
+
+        Args:
+            idle_timeout: seconds without a row after which RetryError is raised; None waits for ever.
+        """
+        body = {
+            "sql": text,
+            "properties": dict(properties or {}),
+            "sessionVariables": dict(variables or {}),
+        }
+        timeout = httpx2.Timeout(idle_timeout, connect=5.0)
+        with (
+            self._errors(),
+            self._http.stream(
+                "POST", "/query-stream", json=body, headers={"Accept": DELIMITED}, timeout=timeout
+            ) as reply,
+        ):
+            if reply.status_code != 200:
+                reply.read()
+            self._check(reply)
+            lines = reply.iter_lines()
+            head = _loads(next((line for line in lines if line.strip()), "{}"))
+            if "error_code" in head:
+                raise RefusedStatementError(head)
+            yield Rows(
+                head.get("queryId") or "",
+                head.get("columnNames", []),
+                head.get("columnTypes", []),
+                lines,
+            )
+
+    def close_query(self, query_id: str) -> None:
+        with self._errors():
+            self._check(self._http.post("/close-query", json={"queryId": query_id}))
+
+    def _get(self, path: str) -> Any:
+        with self._errors():
+            reply = self._http.get(path, timeout=8.0)
+            self._check(reply)
+            return _loads(reply.text)
+
+    def _check(self, reply: httpx2.Response) -> None:
+        if reply.status_code == 200:
+            return
+        try:
+            entity = json.loads(reply.text)
+        except ValueError:
+            entity = None
+        if not isinstance(entity, dict) or "message" not in entity:
+            raise DataError(
+                "NOT_KSQL",
+                f"{self.url} answered {reply.status_code} without ksqlDB's error; is it a KSQL server?",
+            )
+        if entity.get("error_code") == 50302:
+            raise RetryError("KSQL_STARTING", f"{self.url} is still starting; try again")
+        raise RefusedStatementError(entity)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except GradstreamError:
+            raise
+        except httpx2.ConnectError as error:
+            raise self._unreachable(str(error)) from None
+        except httpx2.ConnectTimeout:
+            raise self._unreachable("no answer within 5 s") from None
+        except httpx2.TimeoutException as error:
+            raise RetryError(
+                "KSQL_TIMEOUT", f"{self.url} did not answer in time: {error}"
+            ) from None
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise self._unreachable(str(error)) from None
+        except ValueError:
+            raise DataError(
+                "NOT_KSQL", f"{self.url} did not answer with JSON; is it a KSQL server?"
+            ) from None
+
+    def _unreachable(self, why: str) -> UnavailableError:
+        return UnavailableError(
+            "KSQL_UNREACHABLE",
+            f"no KSQL server at {self.url} ({why}); start one with 'gradstream up', or give its address "
+            "by --ksql-url or GRADSTREAM_KSQL_URL",
+        )
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_float=_number)
+
+
+def _number(text: str) -> float | Decimal:
+    """Doubles as floats; digits that a float would lose stay a Decimal."""
+    value = float(text)
+    return value if repr(value) == text or "e" in text.lower() else Decimal(text)

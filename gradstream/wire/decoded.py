@@ -41,4 +41,4 @@ class Decoded:
 
     def code(self, row: int) -> str:
         """The word for row's code, such as ``TRUNCATED``; ``OK`` for a good row."""
-        return CODES[self.codes[row]]
+        return CODES[int(self.codes[row])]

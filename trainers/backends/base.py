@@ -17,8 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from trainers.arrays import Floats
-from trainers.models import Model
+from trainers.models import Floats, Model
 
 State: TypeAlias = Mapping[str, Any]
 

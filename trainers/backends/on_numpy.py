@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from trainers.arrays import Floats
 from trainers.backends.base import Backend, State
+from trainers.models import Floats
 
 
 class NumpyBackend(Backend):

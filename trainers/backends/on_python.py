@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from trainers.arrays import Floats
 from trainers.backends.base import Backend, State
+from trainers.models import Floats
 
 Column = list[float]
 

@@ -1,0 +1,60 @@
+"""A bounded log on local disk as columns, read once and trained on for many epochs."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import IO, Any
+
+import numpy as np
+
+from trainers.models import Floats, Ints
+
+
+class Spill:
+    """Rows in the order of the log, in an unnamed file that goes when its process goes.
+
+    The operating system keeps in memory as much of it as it can, so a log may exceed memory.
+
+    Args:
+        capacity: most rows that can come; the file is sparse, so a generous number costs nothing.
+        inputs: columns of the design matrix.
+    """
+
+    def __init__(self, capacity: int, inputs: int) -> None:
+        self._files: list[IO[bytes]] = []
+        self._X = self._mapped((max(capacity, 1), inputs))
+        self._y = self._mapped((max(capacity, 1),))
+        self._rows = 0
+
+    def _mapped(self, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float64]]:
+        file = tempfile.TemporaryFile(prefix="gradstream-")  # noqa: SIM115  lives as long as the map
+        self._files.append(file)
+        return np.memmap(file, np.float64, "w+", shape=shape)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def append(self, X: Floats, y: Floats) -> None:
+        rows = slice(self._rows, self._rows + len(y))
+        self._X[rows], self._y[rows] = X, y
+        self._rows = rows.stop
+
+    @property
+    def X(self) -> Floats:  # noqa: N802
+        """Design matrix, shape (n, inputs)."""
+        return np.asarray(self._X[: self._rows])
+
+    @property
+    def y(self) -> Floats:
+        """Target, shape (n,)."""
+        return np.asarray(self._y[: self._rows])
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> Ints:
+    """The order of rows in one epoch: a function of seed and epoch, so that a resumed epoch goes on in the same."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(rows).astype(np.int64, copy=False)

@@ -81,9 +81,18 @@ class Job:
 
     def configuration_hash(self, features: tuple[str, ...]) -> str:
         """SHA-256 of all that decides the numbers, as canonical JSON."""
-        decides = (
-            "source target run model bias batch_size learning_rate epochs shuffle seed".split()
-        )
+        decides = [
+            "source",
+            "target",
+            "run",
+            "model",
+            "bias",
+            "batch_size",
+            "learning_rate",
+            "epochs",
+            "shuffle",
+            "seed",
+        ]
         chosen = {name: value for name, value in asdict(self).items() if name in decides}
         text = json.dumps({**chosen, "features": features}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,264 @@
+"""The local stack as one thing: up, down, and what runs now."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from gradstream import config
+from gradstream.config import Services
+from gradstream.errors import ConfigError, UnavailableError
+from gradstream.stack import broker, engine, jars, ports, process, ready, registry, state
+from gradstream.stack.folders import Folders
+from gradstream.stack.lock import locked
+from gradstream.stack.process import Child
+from gradstream.stack.start import Start, addresses, undisturbed
+from gradstream.stack.state import State
+
+GRACE = 10.0  # seconds that a service gets to write out its data and end
+
+# listener: the flag that gives its port, None where nobody needs to know it
+LISTENERS = {
+    "broker": "--kafka-port",
+    "controller": None,
+    "registry": "--registry-port",
+    "engine": "--ksql-port",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One service now.
+
+    Attributes:
+        service: its name: broker, registry or engine.
+        address: as clients name it.
+        pid, memory, uptime: of its process (resident bytes, seconds), None where it does not run.
+        healthy: whether it answers.
+    """
+
+    service: str
+    address: str
+    pid: int | None
+    memory: int | None
+    uptime: float | None
+    healthy: bool
+
+
+class LocalStack:
+    """Kafka, schema registry and KSQL engine as child processes on this machine.
+
+        with LocalStack(home=folder) as stack:
+            stack.services
+
+    The context manager stops at its end what it has started; a stack that already ran stays. Without ``with``, ``up``
+    leaves the services running, for ``down`` to stop.
+
+    Args:
+        home: data, logs and configuration; default ``GRADSTREAM_HOME``, else ``~/.gradstream``.
+        kafka_port, registry_port, ksql_port: default the last run's if free, else free ones.
+        with_engine: whether to start the KSQL engine too.
+        timeout: seconds for all services together to be ready; downloads do not count.
+        cache: where the Java programs lie; default ``GRADSTREAM_CACHE``, else the user's cache folder.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        kafka_port: int | None = None,
+        registry_port: int | None = None,
+        ksql_port: int | None = None,
+        with_engine: bool = True,
+        timeout: float = 60.0,
+        cache: Path | None = None,
+    ) -> None:
+        self.folders = Folders((home or config.home()).resolve())
+        self.given = {"broker": kafka_port, "registry": registry_port, "engine": ksql_port}
+        self.names = [broker.NAME, registry.NAME, *([engine.NAME] if with_engine else [])]
+        if not engine.available():
+            self.names = [broker.NAME, registry.NAME]
+        self.timeout = timeout
+        self.cache = cache
+        self._started = False
+
+    @property
+    def services(self) -> Services:
+        """The addresses of the running stack.
+
+        Raises:
+            UnavailableError: ``NOT_RUNNING``.
+        """
+        found = state.read(self.folders)
+        if found is None or found.services is None:
+            raise UnavailableError(
+                "NOT_RUNNING",
+                f"no local stack runs in {self.folders.home}; start it with gradstream up",
+            )
+        return found.services
+
+    def up(self) -> bool:
+        """Start what does not run; return when all is ready.
+
+        Returns:
+            Whether anything was started; False when all ran already.
+
+        Raises:
+            ConfigError: ``ALREADY_RUNNING`` at other ports than those given.
+            GradstreamError: as raised by jars.provide, ports.choose and Start.run.
+        """
+        if self._runs():
+            return False
+        programs = jars.provide(self.cache)
+        with self._locked():
+            if self._runs():  # another up was quicker
+                return False
+            self.folders.make()
+            before = state.read(self.folders)
+            kept = self._kept(before)
+            chosen = self._ports(before, kept)
+            kept = self._fitting(kept, before, chosen)
+            Start(self.folders, programs, chosen, kept, self.timeout).run()
+        return True
+
+    def down(self, *, delete_data: bool = False) -> int:
+        """Stop all services of this home, recorded or lost from the record.
+
+        Returns:
+            How many processes were stopped.
+        """
+        if not self.folders.home.is_dir():
+            return 0
+        with self._locked(), undisturbed():
+            running = process.marked(self.folders.home)
+            known = state.read(self.folders) or State(None)
+            last = [
+                known.children[name]
+                for name in (broker.NAME, registry.NAME)
+                if name in known.children
+            ]
+            services = {child.pid for child in last}
+            # The engine first: it commits and leaves its groups while there is a broker to tell.
+            process.stop([found for found in running if found.pid not in services], GRACE)
+            process.stop([found for found in running if found.pid in services], GRACE)
+            state.forget(self.folders)
+            if delete_data:
+                self.folders.delete_data()
+        return len(running)
+
+    def status(self) -> list[Status]:
+        """Every service of the stack, asked now; empty when none runs."""
+        found = state.read(self.folders)
+        if found is None:
+            return []
+        names = [name for name in (broker.NAME, registry.NAME, engine.NAME) if name in found.ports]
+        return [self._status(name, found) for name in names]
+
+    def __enter__(self) -> LocalStack:
+        self._started = self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._started:
+            self.down()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        holder = f"another gradstream up or down is at work in {self.folders.home}"
+        return locked(self.folders.lock_file, self.timeout + GRACE, holder)
+
+    def _runs(self) -> bool:
+        """Whether all wanted services run and answer, at the given ports."""
+        found = state.read(self.folders)
+        if found is None or found.services is None:
+            return False
+        statuses = {status.service: status.healthy for status in self.status()}
+        if not all(statuses.get(name) for name in self.names):
+            return False
+        for listener, given in self.given.items():
+            if given is not None and found.ports.get(listener) != given:
+                raise ConfigError(
+                    "ALREADY_RUNNING",
+                    f"the stack in {self.folders.home} runs with the {listener} on port {found.ports.get(listener)}, "
+                    f"not {given}; to move it, run gradstream down first",
+                )
+        return True
+
+    def _kept(self, before: State | None) -> dict[str, Child]:
+        """Children that still run; whatever else carries our mark is stopped, nobody could find it later."""
+        children = before.children if before else {}
+        kept = {
+            name: child
+            for name, child in children.items()
+            if process.find(child, self.folders.home) is not None
+        }
+        pids = {child.pid for child in kept.values()}
+        process.stop(
+            [found for found in process.marked(self.folders.home) if found.pid not in pids], GRACE
+        )
+        return kept
+
+    def _ports(self, before: State | None, kept: dict[str, Child]) -> dict[str, int]:
+        last = {**state.last_ports(self.folders), **(before.ports if before else {})}
+        chosen: dict[str, int] = {}
+        taken: set[int] = set()
+        for listener in LISTENERS:
+            owner = _owner(listener)
+            if owner in kept and listener in last:
+                chosen[listener] = last[listener]
+                taken.add(last[listener])
+        for listener, flag in LISTENERS.items():
+            owner = _owner(listener)
+            if owner in self.names and listener not in chosen:
+                given = self.given.get(listener)
+                chosen[listener] = ports.choose(flag or "", given, last.get(listener), taken)
+        return chosen
+
+    def _fitting(
+        self, kept: dict[str, Child], before: State | None, chosen: dict[str, int]
+    ) -> dict[str, Child]:
+        """An engine that still runs but was told other addresses is stopped, to be started anew."""
+        told = before.ports if before else {}
+        moved = any(told.get(name) != chosen[name] for name in (broker.NAME, registry.NAME))
+        if engine.NAME in kept and moved:
+            found = process.find(kept.pop(engine.NAME), self.folders.home)
+            process.stop([found] if found else [], GRACE)
+        return kept
+
+    def _status(self, name: str, found: State) -> Status:
+        services = addresses(found.ports)
+        address, healthy = {
+            broker.NAME: (
+                services.bootstrap_servers,
+                lambda: ready.broker_answers(services, found.ports["broker"]),
+            ),
+            registry.NAME: (
+                services.schema_registry_url,
+                lambda: ready.answers(found.ports["registry"], f"{registry.PATH}/subjects"),
+            ),
+            engine.NAME: (
+                services.ksql_url,
+                lambda: ready.answers(found.ports["engine"], "/info"),
+            ),
+        }[name]
+        child = found.children.get(name)
+        running = process.find(child, self.folders.home) if child else None
+        if running is None:
+            return Status(name, address, None, None, None, False)
+        try:
+            memory, uptime = running.memory_info().rss, process.uptime(running)
+        except psutil.Error:
+            return Status(name, address, None, None, None, False)
+        return Status(name, address, running.pid, memory, uptime, healthy())
+
+
+def _owner(listener: str) -> str:
+    return broker.NAME if listener == "controller" else listener

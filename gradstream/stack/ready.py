@@ -1,0 +1,109 @@
+"""Readiness as a question asked of each service: True, or False for not yet."""
+
+from __future__ import annotations
+
+import json
+import socket
+from http.client import HTTPConnection, HTTPException
+
+from gradstream.config import Services
+from gradstream.errors import UnavailableError
+from gradstream.stack.ports import HOST
+
+
+def check_broker(services: Services, timeout: float) -> None:
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka import KafkaException
+
+    try:
+        AdminClient({"bootstrap.servers": services.bootstrap_servers, "log_level": 0}).list_topics(
+            timeout=timeout
+        )
+    except KafkaException as e:
+        raise UnavailableError("X", "x") from e
+
+
+COMPATIBILITY = "BACKWARD"
+
+
+def accepts(port: int) -> bool:
+    """Whether anything listens there: the cheap question before the real one."""
+    try:
+        socket.create_connection((HOST, port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether GET gets a 200."""
+    try:
+        status, _ = _call(port, "GET", path)
+    except (OSError, HTTPException):
+        return False
+    return status == 200
+
+
+def broker_answers(services: Services, port: int) -> bool:
+    """Whether the broker gives its metadata."""
+    if not accepts(port):
+        return False
+    try:
+        check_broker(services, timeout=1.0)
+    except UnavailableError:
+        return False
+    return True
+
+
+def coordinators(services: Services) -> None:
+    """Make Kafka create its own topics now, so that the first group and the first transaction need not wait."""
+    from confluent_kafka.admin import AdminClient
+
+    a = AdminClient({"bootstrap.servers": services.bootstrap_servers})
+    for f in a.describe_consumer_groups(["gradstream-stack"]).values():
+        f.result()
+
+
+def set_compatibility(port: int, base: str) -> None:
+    """Make the registry refuse schemas that old readers cannot follow; a rule that the user has set is kept.
+
+    Raises:
+        UnavailableError: ``REGISTRY_RULE``, the registry did not take it.
+    """
+    if _level(port, base) in (None, "NONE"):
+        _call(port, "PUT", f"{base}/config", {"compatibility": COMPATIBILITY})
+        found = _level(port, base)
+        if found != COMPATIBILITY:
+            raise UnavailableError(
+                "REGISTRY_RULE",
+                f"the registry on port {port} keeps compatibility {found} although {COMPATIBILITY} was set; "
+                "see its log with gradstream status",
+            )
+
+
+def _level(port: int, base: str) -> str | None:
+    status, answer = _call(port, "GET", f"{base}/config")
+    return str(answer.get("compatibilityLevel")) if status == 200 else None
+
+
+def _call(
+    port: int, method: str, path: str, body: dict[str, str] | None = None, timeout: float = 2.0
+) -> tuple[int, dict[str, object]]:
+    # http.client, since it never sends a question for 127.0.0.1 to a proxy.
+    connection = HTTPConnection(HOST, port, timeout=timeout)
+    try:
+        connection.request(
+            method,
+            path,
+            json.dumps(body) if body else None,
+            {"Content-Type": "application/vnd.schemaregistry.v1+json"} if body else {},
+        )
+        answer = connection.getresponse()
+        text = answer.read()
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            parsed = None
+        return answer.status, parsed if isinstance(parsed, dict) else {}
+    finally:
+        connection.close()

@@ -38,16 +38,16 @@ FRAUD_SHARE = 0.0017
 KAGGLE_ROWS = 284_807
 _DAY = 86_400
 # Standard deviations of V1 … V28, and where the mean of a fraud lies, in those units.
-_SPREAD = np.array(
-    "1.96 1.65 1.52 1.42 1.38 1.33 1.24 1.19 1.10 1.09 1.02 1.00 1.00 0.96 "
-    "0.92 0.88 0.85 0.84 0.81 0.77 0.73 0.73 0.62 0.61 0.52 0.48 0.40 0.33".split(),
-    dtype=np.float64,
-)
-_SHIFT = np.array(
-    "-2.4 2.2 -4.6 3.2 -2.3 -1.0 -4.5 0.5 -2.3 -5.2 3.7 -6.2 -0.1 -7.2 "
-    "-0.1 -4.7 -7.8 -2.7 0.8 0.5 1.0 0 -0.1 -0.2 0.1 0.1 0.4 0.2".split(),
-    dtype=np.float64,
-)
+# fmt: off
+_SPREAD = np.array([
+    1.96, 1.65, 1.52, 1.42, 1.38, 1.33, 1.24, 1.19, 1.10, 1.09, 1.02, 1.00, 1.00, 0.96,
+    0.92, 0.88, 0.85, 0.84, 0.81, 0.77, 0.73, 0.73, 0.62, 0.61, 0.52, 0.48, 0.40, 0.33,
+], dtype=np.float64)
+_SHIFT = np.array([
+    -2.4, 2.2, -4.6, 3.2, -2.3, -1.0, -4.5, 0.5, -2.3, -5.2, 3.7, -6.2, -0.1, -7.2,
+    -0.1, -4.7, -7.8, -2.7, 0.8, 0.5, 1.0, 0, -0.1, -0.2, 0.1, 0.1, 0.4, 0.2,
+], dtype=np.float64)
+# fmt: on
 # Payments in each hour of a day, relative to each other; the inverse of their sum tells the time of the n-th payment.
 _HOURS = np.array(
     [4, 2, 2, 2, 1, 1, 2, 4, 6, 9, 10, 10, 10, 9, 9, 10, 10, 10, 10, 9, 9, 9, 8, 6], float
@@ -136,7 +136,10 @@ def _components(fraud: npt.NDArray[np.bool_], rng: np.random.Generator) -> list[
 def _amounts(fraud: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Amounts in whole cents, median 22; those of frauds lie lower in the middle and spread further."""
     normal = rng.standard_normal(len(fraud))
-    return np.round(np.exp(np.where(fraud, 2.3 + 2.1 * normal, 3.1 + 1.6 * normal)), 2)
+    amounts: npt.NDArray[np.float64] = np.exp(
+        np.where(fraud, 2.3 + 2.1 * normal, 3.1 + 1.6 * normal)
+    )
+    return np.round(amounts, 2)
 
 
 def _seconds(first: int, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:

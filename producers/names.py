@@ -10,14 +10,18 @@ _FIRST = (
     "Hans Anna Jonas Mia Lukas Emma Paul Lena Felix Clara Max Sofia Ben Marie Noah Ida Emil Greta Karl Nora "
     "Otto Frieda Anton Helga Oskar Ingrid Theo Ruth Hugo Vera Leo Agnes Moritz Elsa Jakob Irma David Olga "
     "Samuel Rosa"
-).split()
+)
 _LAST = (
     "Meier Schmidt Fischer Weber Wagner Becker Hoffmann Koch Bauer Richter Klein Wolf Neumann Schwarz Braun "
     "Zimmermann Hartmann Krause Lehmann Huber Mayer Walter Peters Lang Scholz Vogel Keller Frank Berger Winkler"
-).split()
+)
 
-SENSORS: pa.StringArray = pa.array([f"{name}-{number}" for name in _FIRST for number in range(100)])
-USERS: pa.StringArray = pa.array([f"{first} {last}" for first in _FIRST for last in _LAST])
+SENSORS: pa.StringArray = pa.array(
+    [f"{name}-{number}" for name in _FIRST.split() for number in range(100)]
+)
+USERS: pa.StringArray = pa.array(
+    [f"{first} {last}" for first in _FIRST.split() for last in _LAST.split()]
+)
 
 
 def pick(names: pa.StringArray, rng: np.random.Generator, rows: int) -> pa.StringArray:

@@ -28,8 +28,7 @@ T = TypeVar("T")
 log = logging.getLogger("gradstream.wire")
 
 # What callers may tune. Everything else is refused, since some settings load libraries or start programs.
-_MAY_BE_SET = frozenset(
-    """
+_ACCEPTED = """
     acks batch.num.messages batch.size check.crcs client.id client.rack compression.level compression.type
     connections.max.idle.ms delivery.timeout.ms enable.idempotence fetch.error.backoff.ms fetch.max.bytes
     fetch.message.max.bytes fetch.min.bytes fetch.queue.backoff.ms fetch.wait.max.ms group.instance.id
@@ -42,8 +41,8 @@ _MAY_BE_SET = frozenset(
     socket.timeout.ms ssl.ca.location ssl.ca.pem ssl.certificate.location ssl.certificate.pem
     ssl.endpoint.identification.algorithm ssl.key.location ssl.key.password ssl.key.pem
     sticky.partitioning.linger.ms topic.metadata.refresh.interval.ms transaction.timeout.ms
-    """.split()
-)
+"""
+_MAY_BE_SET = frozenset(_ACCEPTED.split())
 
 
 def settings(services: Services, tuning: Mapping[str, Setting] | None = None) -> dict[str, Setting]:
@@ -141,8 +140,9 @@ def ensure_topics(
     missing = topics.keys() - _list_topics(services, timeout).keys()
     if not missing:
         return
+    client = admin(services)  # its futures live only as long as it does
     new = [NewTopic(name, topics[name], -1, config=dict(configs or {})) for name in sorted(missing)]
-    for name, future in admin(services).create_topics(new, request_timeout=timeout).items():
+    for name, future in client.create_topics(new, request_timeout=timeout).items():
         try:
             future.result(timeout)
         except KafkaException as error:
@@ -151,7 +151,7 @@ def ensure_topics(
                     "TOPIC_REFUSED", f"topic {name!r} cannot be created", error
                 ) from error
     # A broker answers before its own metadata shows the topic, so ask until it does.
-    while missing - _list_topics(services, timeout).keys():
+    while missing - answer(services, client.list_topics, timeout).topics.keys():
         if time.monotonic() > deadline:
             raise UnavailableError(
                 "TOPIC_NOT_READY", f"topics {sorted(missing)} did not appear in {timeout:.0f} s"
@@ -164,7 +164,8 @@ def delete_topics(services: Services, topics: Iterable[str], timeout: float = 15
     names = sorted(set(topics))
     if not names:
         return
-    for name, future in admin(services).delete_topics(names, request_timeout=timeout).items():
+    client = admin(services)
+    for name, future in client.delete_topics(names, request_timeout=timeout).items():
         try:
             future.result(timeout)
         except KafkaException as error:
@@ -198,7 +199,8 @@ def _offsets(
     count = partitions(services, topic, timeout)
     level = IsolationLevel[isolation.upper()]
     asked = {TopicPartition(topic, partition): spec for partition in range(count)}
-    found = admin(services).list_offsets(asked, isolation_level=level, request_timeout=timeout)
+    client = admin(services)
+    found = client.list_offsets(asked, isolation_level=level, request_timeout=timeout)
     return {
         (at.topic, at.partition): answer(services, future.result, timeout).offset
         for at, future in found.items()
@@ -215,7 +217,8 @@ def topic_ids(services: Services, topics: Iterable[str], timeout: float = 8.0) -
     if not names:
         return {}
     require_topics(services, names, timeout)
-    found = admin(services).describe_topics(TopicCollection(names), request_timeout=timeout)
+    client = admin(services)
+    found = client.describe_topics(TopicCollection(names), request_timeout=timeout)
     return {
         name: str(answer(services, future.result, timeout).topic_id)
         for name, future in found.items()
@@ -231,7 +234,8 @@ def cluster_id(services: Services, timeout: float = 8.0) -> str:
 def topic_config(services: Services, topic: str, timeout: float = 8.0) -> dict[str, str]:
     """A topic's settings, such as ``cleanup.policy``, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    found = admin(services).describe_configs([resource], request_timeout=timeout)
+    client = admin(services)
+    found = client.describe_configs([resource], request_timeout=timeout)
     entries = answer(services, found[resource].result, timeout)
     return {name: str(entry.value) for name, entry in entries.items()}
 

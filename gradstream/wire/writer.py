@@ -25,7 +25,7 @@ from gradstream.wire.kafka import Setting
 from gradstream.wire.records import Headers, TopicPartition
 
 
-class TransactionAborted(RetryError):
+class TransactionAborted(RetryError):  # noqa: N818  the name is what happened
     """Nothing of the transaction counts; the caller seeks its reader back to the committed offsets and goes on."""
 
 
@@ -33,11 +33,11 @@ class OutcomeUnknown(TransactionAborted):
     """Whether the transaction counts must be read from the log; this writer can begin the next one."""
 
 
-class Fenced(RetryError):
+class Fenced(RetryError):  # noqa: N818  the name is what happened
     """Another writer with the same transactional id has taken over; whoever holds this one must stop."""
 
 
-class ProducerBroken(UnavailableError):
+class ProducerBroken(UnavailableError):  # noqa: N818  the name is what happened
     """The client cannot go on; nothing of an open transaction counts."""
 
 

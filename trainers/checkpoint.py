@@ -1,0 +1,224 @@
+"""Weights and offsets together: written in one transaction, found again after a crash, and checked against each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gradstream.config import Services
+from gradstream.errors import ConfigError, DataError, UnavailableError
+from gradstream.wire.codec_avro import AvroDecoder, encode
+from gradstream.wire.faults import CODES
+from gradstream.wire.kafka import begin_offsets, end_offsets
+from gradstream.wire.reader import Reader, open_log_reader
+from gradstream.wire.records import Records, TopicPartition
+from gradstream.wire.registry import Registry
+from gradstream.wire.writer import Writer
+from trainers import chain, dead_letters
+from trainers.chain import WeightsRecord
+from trainers.dead_letters import DeadLetter
+from trainers.preflight import SCHEMAS, Plan
+
+BLOCK = (
+    256  # records that a backward search looks at first; each block is four times the one before
+)
+LARGEST_BLOCK = 65_536
+PATIENCE = 30.0  # seconds to wait for a transaction of someone else that hides the end of the topic
+
+
+def backwards(services: Services, topic: str, partition: int) -> Iterator[Records]:
+    """A partition's committed records in blocks, the newest block first; within a block in order of offsets."""
+    at = (topic, partition)
+    first, end = begin_offsets(services, topic)[at], end_offsets(services, topic)[at]
+    if end <= first:
+        return
+    size = BLOCK
+    with open_log_reader(services, {at: max(first, end - size)}) as reader:
+        while end > first:
+            start = max(first, end - size)
+            reader.seek({at: start})
+            yield from reversed(list(_between(reader, at, end)))
+            end, size = start, min(size * 4, LARGEST_BLOCK)
+
+
+def _between(reader: Reader, at: TopicPartition, end: int) -> Iterator[Records]:
+    """What a reader gives up to an end offset.
+
+    Raises:
+        UnavailableError: WAITING_ON_TRANSACTION when an open transaction hides the end for too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        records = reader.fetch(8192, 0.5)
+        if len(records):
+            count = int((records.offset < end).sum())
+            yield records if count == len(records) else _head(records, count)
+        if (len(records) and records.offset[-1] >= end - 1) or reader.position().get(at, 0) >= end:
+            return
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                "WAITING_ON_TRANSACTION",
+                f"the end of topic {at[0]!r} partition {at[1]} (offset {end}) stayed hidden for {PATIENCE:.0f} s, "
+                "probably behind an open transaction; try again once it has ended or timed out",
+            )
+
+
+def _head(records: Records, count: int) -> Records:
+    return Records(
+        topics=records.topics,
+        topic=records.topic[:count],
+        partition=records.partition[:count],
+        offset=records.offset[:count],
+        timestamp=records.timestamp[:count],
+        key=records.key.slice(0, count),
+        value=records.value.slice(0, count),
+        headers=records.headers,
+    )
+
+
+def read_weights(decoder: AvroDecoder, values: pa.BinaryArray) -> list[WeightsRecord]:
+    """Weights records from their values.
+
+    Raises:
+        DataError: BAD_WEIGHTS when a value cannot be read, WEIGHTS_HASH_MISMATCH when it was changed.
+    """
+    decoded = decoder.columns(values)
+    for row in decoded.faults.tolist():
+        raise DataError(
+            "BAD_WEIGHTS",
+            f"a weights record cannot be read: {CODES[decoded.codes[row]]} ({decoded.reason(row)}); "
+            "does the topic hold something else?",
+        )
+    return [WeightsRecord.from_row(row) for row in decoded.batch.to_pylist()]
+
+
+def newest(services: Services, registry: Registry, topic: str, run: str) -> WeightsRecord | None:
+    """The newest committed weights of a run, None for a new run."""
+    decoder = AvroDecoder(registry)
+    found = []
+    for _, partition in sorted(end_offsets(services, topic)):
+        for records in backwards(services, topic, partition):
+            mine = pc.equal(records.key, pa.scalar(run.encode(), records.key.type))
+            rows = pc.indices_nonzero(pc.fill_null(mine, False))
+            if len(rows):
+                found += read_weights(decoder, records.value.take(rows[-1:]))
+                break
+    return max(found, key=lambda record: (record.step, record.created), default=None)
+
+
+def check_offsets(
+    record: WeightsRecord | None, committed: Mapping[TopicPartition, int], plan: Plan
+) -> None:
+    """Compares the newest weights with the offsets that the group has committed.
+
+    A broker may apply a commit late, so a transaction alone is no proof: both sides say where they stand, and only
+    if they agree does training go on.
+
+    Raises:
+        DataError: TORN_TRANSACTION, TOPIC_RECREATED.
+    """
+    run = plan.job.run_id
+    advice = f"train with a new --run; {plan.job.group!r} is the group that disagrees"
+    expected = dict(record.commits) if record else {}
+    if expected != dict(committed):
+        raise DataError(
+            "TORN_TRANSACTION",
+            f"run {run!r}: {f'weights of step {record.step}' if record else 'no weights'} stand for offsets "
+            f"{_short(expected)}, but {_short(committed)} are committed; {advice}",
+        )
+    if record and record.topic_id and record.topic_id != plan.topic_id:
+        raise DataError(
+            "TOPIC_RECREATED",
+            f"run {run!r} was trained on another topic {plan.job.source!r} (id {record.topic_id}, now "
+            f"{plan.topic_id}), so its offsets mean nothing here; train with a new --run",
+        )
+
+
+def _short(offsets: Mapping[TopicPartition, int]) -> str:
+    shown = [f"{topic}/{partition}: {at}" for (topic, partition), at in sorted(offsets.items())[:4]]
+    return "{" + ", ".join(shown) + (", …" if len(offsets) > 4 else "") + "}"
+
+
+def check_settings(record: WeightsRecord, plan: Plan) -> None:
+    """Refuses to go on from weights that mean something else than this job's would.
+
+    Raises:
+        ConfigError: RESUME_MISMATCH, naming what differs.
+    """
+    job = plan.job
+    pairs: list[tuple[str, object, object]] = [
+        ("--model", record.model, job.model),
+        ("--features", record.features, plan.features),
+        ("--target", record.target, job.target),
+        ("the intercept", record.bias, job.bias),
+        ("dtype", record.dtype, plan.backend.dtype),
+    ]
+    if not record.reason and record.epochs and job.in_epochs:  # in the middle of epochs
+        pairs += [
+            ("--batch-size", record.batch_size, job.batch_size),
+            ("--seed", record.seed, job.seed),
+        ]
+    if not record.reason and bool(record.epochs) != job.in_epochs:
+        pairs.append(("--epochs", record.epochs or 1, job.epochs))
+    for what, before, now in pairs:
+        if before != now:
+            raise ConfigError(
+                "RESUME_MISMATCH",
+                f"run {job.run_id!r} was trained with {what} {_plain(before)}, not {_plain(now)}; "
+                "give the same, or a new --run",
+            )
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def publish(
+    plan: Plan,
+    writer: Writer,
+    record: WeightsRecord,
+    letters: list[DeadLetter],
+    group_metadata: object,
+) -> None:
+    """One transaction: the weights, the dead letters, and the offsets of everything that both account for.
+
+    Raises:
+        TransactionAborted, OutcomeUnknown, Fenced, ProducerBroken: see gradstream.wire.writer.
+        ConfigError: WEIGHTS_TOO_LARGE.
+    """
+    value = weights_value(plan, record)
+    check_size(plan, len(value[0].as_py()))
+    writer.begin()
+    try:
+        writer.send(plan.job.weights_topic, value, pa.array([record.run.encode()], value.type))
+        if letters:
+            rows = dead_letters.rows(letters)
+            text = (SCHEMAS / "dead_letter.avsc").read_text()
+            values = encode(rows, text, plan.dead_letters_schema_id)
+            writer.send(plan.job.dead_letters_topic, values)
+    except BaseException:
+        writer.abort()  # whatever stopped us, half of it must not be committed
+        raise
+    writer.commit(record.commits, group_metadata)
+
+
+def weights_value(plan: Plan, record: WeightsRecord) -> pa.BinaryArray:
+    """The record's Avro value, an array of one."""
+    row = {**record.to_row(), "sha256": record.sha256}
+    batch = pa.RecordBatch.from_pylist([row], schema=chain.SCHEMA)
+    return encode(batch, (SCHEMAS / "weights.avsc").read_text(), plan.weights_schema_id)
+
+
+def check_size(plan: Plan, size: int) -> None:
+    """Raises:
+    ConfigError: WEIGHTS_TOO_LARGE when the topic would refuse a record of so many bytes.
+    """
+    if size > plan.largest - 1024:  # the frame of a record batch
+        raise ConfigError(
+            "WEIGHTS_TOO_LARGE",
+            f"a weights record has {size:,} bytes, and topic {plan.job.weights_topic!r} takes {plan.largest:,}; "
+            "raise its max.message.bytes (8 MiB at most), or train on fewer features",
+        )

@@ -1,0 +1,152 @@
+"""Everything that can be refused before the first record is read, and what was found out on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import gradstream.wire
+from gradstream.config import Services
+from gradstream.errors import ConfigError, DataError
+from gradstream.wire.codec_avro import numeric_columns, subject_columns
+from gradstream.wire.kafka import (
+    check_broker,
+    ensure_topics,
+    require_topics,
+    topic_config,
+    topic_ids,
+)
+from gradstream.wire.registry import Registry, UnknownSchema
+from trainers import backends, models
+from trainers.backends import Backend
+from trainers.job import Job
+from trainers.models import Model
+
+SCHEMAS = Path(gradstream.wire.__file__).parent / "schemas"
+LARGEST_RECORD = (
+    8 * 2**20
+)  # bytes of one weights record: beyond it, brokers and readers need settings of their own
+# Every link of the chain is kept for ever: neither time nor a newer record of the same key may remove it.
+WEIGHTS_CONFIG = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "max.message.bytes": str(LARGEST_RECORD + 2**16),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job whose every part has been found.
+
+    Attributes:
+        features: the columns to learn from, in the order of the weights.
+        topic_id: of the source; a topic that is deleted and created again has another.
+        source_schema_id: newest schema of the source.
+        weights_schema_id, dead_letters_schema_id: what our own records are written with.
+        largest: bytes that a weights record may have.
+    """
+
+    job: Job
+    services: Services
+    registry: Registry
+    features: tuple[str, ...]
+    model: Model
+    backend: Backend
+    topic_id: str
+    source_schema_id: int
+    weights_schema_id: int
+    dead_letters_schema_id: int
+    largest: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read from a record: the features, then the target."""
+        return (*self.features, self.job.target)
+
+
+def prepare(job: Job, services: Services) -> Plan:
+    """Checks a job against the services and creates the topics it writes to.
+
+    Raises:
+        GradstreamError: in one line, what is wrong and what to do.
+    """
+    job.check()
+    backend = backends.get(job.backend)
+    check_broker(services)
+    registry = Registry(services.schema_registry_url)
+    registry.check()
+    require_topics(services, [job.source])
+    schema_id, features = _columns(job, registry)
+    model = models.get(job.model, len(features), job.bias)
+    largest = _own_topics(job, services)
+    return Plan(
+        job=job,
+        services=services,
+        registry=registry,
+        features=features,
+        model=model,
+        backend=backend(model, job.learning_rate),
+        topic_id=topic_ids(services, [job.source])[job.source],
+        source_schema_id=schema_id,
+        weights_schema_id=_registered(registry, job.weights_topic, "weights"),
+        dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
+        largest=largest,
+    )
+
+
+def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:
+    """Id of the source's newest schema, and the feature columns."""
+    subject = f"{job.source}-value"
+    try:
+        schema_id, _, schema = registry.latest(subject)
+    except UnknownSchema:
+        raise DataError(
+            "NO_SCHEMA",
+            f"topic {job.source!r} has no schema {subject!r} in the registry, so it holds no Avro; train on "
+            "the Avro stream that a KSQL statement makes of it (CREATE STREAM … WITH (VALUE_FORMAT='AVRO'))",
+        ) from None
+    kinds = subject_columns(registry, subject)
+    numeric = numeric_columns(schema)
+    for flag, name in [("--target", job.target), *(("--features", f) for f in job.features)]:
+        _check_column(flag, name, kinds, numeric)
+    features = job.features or tuple(name for name in numeric if name != job.target)
+    if not features:
+        raise DataError(
+            "NO_FEATURES",
+            f"topic {job.source!r} has no numeric column besides the target {job.target!r}; it has: "
+            + ", ".join(f"{name} ({kind})" for name, kind in kinds.items()),
+        )
+    return schema_id, features
+
+
+def _check_column(flag: str, name: str, kinds: dict[str, str], numeric: list[str]) -> None:
+    if name not in kinds:
+        folded = {known.lower(): known for known in kinds}
+        near = get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+        hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(kinds)}"
+        raise DataError("UNKNOWN_COLUMN", f"{flag} {name}: the source has no such column; {hint}")
+    if name not in numeric:
+        raise DataError(
+            "NOT_NUMERIC",
+            f"{flag} {name}: the column is {kinds[name]}, not a number; "
+            f"convert it in the KSQL statement, as CAST({name} AS DOUBLE)",
+        )
+
+
+def _own_topics(job: Job, services: Services) -> int:
+    """Creates the topics that are written to; the bytes that a weights record may have."""
+    ensure_topics(services, {job.weights_topic: 1}, WEIGHTS_CONFIG)
+    ensure_topics(services, {job.dead_letters_topic: 1}, {"retention.ms": "-1"})
+    config = topic_config(services, job.weights_topic)
+    if "compact" in config.get("cleanup.policy", ""):
+        raise ConfigError(
+            "WEIGHTS_COMPACTED",
+            f"topic {job.weights_topic!r} is compacted, which breaks the chain of weights; "
+            "give another --weights-topic, or set its cleanup.policy to delete",
+        )
+    return min(int(config.get("max.message.bytes", LARGEST_RECORD)), LARGEST_RECORD)
+
+
+def _registered(registry: Registry, topic: str, name: str) -> int:
+    return registry.register(f"{topic}-value", (SCHEMAS / f"{name}.avsc").read_text())

@@ -29,7 +29,8 @@ def at_rate(rate: float) -> Schedule:
     _check("rate", rate, "records a second")
 
     def due(batch: pa.RecordBatch, first: int) -> Due:
-        return np.arange(first, first + len(batch)) / rate
+        seconds: Due = np.arange(first, first + len(batch)) / rate
+        return seconds
 
     return due
 
@@ -44,7 +45,7 @@ def at_own_clock(column: str, speed: float) -> Schedule:
         nonlocal origin, latest
         seconds = batch.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
         if len(seconds) == 0:
-            return seconds
+            return np.zeros(0)
         if origin is None:
             origin = float(seconds[0])
         ascending: Due = np.maximum.accumulate(np.maximum((seconds - origin) / speed, latest))

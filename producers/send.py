@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, UnavailableError, UsageError
-from gradstream.wire import codec_avro, codec_delimited, codec_json, kafka
-from gradstream.wire.registry import Registry
+from gradstream.wire import kafka
 from gradstream.wire.writer import Writer
 from producers.pace import Pace, Schedule
 from producers.schemas import avro_schema
@@ -180,13 +179,23 @@ def _counted(topic: str, writer: Writer, size: int, started: float) -> Sent:
 
 
 def encoder(services: Services, topic: str, schema: pa.Schema, format: Format) -> Encoder:
-    """The function from columns to values; for AVRO the schema is registered first, as ksqlDB would."""
+    """The function from columns to values; for AVRO the schema is registered first, as ksqlDB would.
+
+    Codecs are imported here, since compiling one that is not used would be half of a short command's time.
+    """
     match format:
         case "DELIMITED":
+            from gradstream.wire import codec_delimited
+
             return codec_delimited.encode
         case "JSON":
+            from gradstream.wire import codec_json
+
             return codec_json.encode
         case "AVRO":
+            from gradstream.wire import codec_avro
+            from gradstream.wire.registry import Registry
+
             record = avro_schema(schema)
             registry = Registry(services.schema_registry_url)
             schema_id = registry.register(f"{topic}-value", json.dumps(record))

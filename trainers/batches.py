@@ -287,3 +287,10 @@ class Batches:
         """Begins new ranges."""
         self._groups = [_Group()]
         self._covered = self.positions()
+
+    def passed(self, at: TopicPartition, position: int) -> None:
+        """Notes that the log has no record before ``position`` that has not been added (gaps, markers, its end)."""
+        lane = self.by_partition.get(at)
+        if lane is not None:
+            bound = position if lane.end is None else min(position, lane.end)
+            lane.read = max(lane.read, bound)

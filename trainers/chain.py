@@ -51,7 +51,7 @@ class WeightsRecord:
     learning_rate: float
     seed: int
     tensors: Mapping[str, Floats]
-    loss: float
+    loss: float | None
     records_trained: int
     records_rejected: int
     elapsed_us: int

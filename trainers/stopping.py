@@ -10,6 +10,7 @@ import numpy as np
 
 from trainers.models import Floats
 
+LARGEST = float(np.finfo(np.float64).max)  # rather than infinity, since no record holds one
 WINDOW = 100  # steps between checks where there are no epochs
 
 
@@ -29,7 +30,7 @@ class Stopping:
     patience: int = 1
     on: Literal["loss", "weights"] = "loss"
     window: int = WINDOW
-    best: float = np.inf
+    best: float = LARGEST
     idle: int = 0
     total: float = 0.0
     steps: int = 0

@@ -1,0 +1,735 @@
+"""The trainer's loop, in the order in which it happens: restore, fetch, decode, cut batches, step, publish.
+
+    result = train(Job(source="regression_training", target="Y"), Services.find())
+
+Offsets are committed with the weights only, so whatever stops the loop, the newest weights and the group's offsets
+agree, and the next start goes on from there. Over several epochs the offsets stay at the start of the bounded log
+until the last record: a trainer that is killed in between reads the log again, which the record names, and goes on
+at the epoch and batch where the newest weights stand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from gradstream.config import Services
+from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError
+from gradstream.wire.codec_avro import AvroDecoder
+from gradstream.wire.kafka import end_offsets
+from gradstream.wire.reader import Reader, open_reader
+from gradstream.wire.records import Records, TopicPartition
+from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from trainers import checkpoint
+from trainers.batches import Batches, Range
+from trainers.chain import WeightsRecord
+from trainers.clock import Clock
+from trainers.dead_letters import DeadLetters
+from trainers.interrupts import Broken, Interrupts
+from trainers.job import FULL, Job
+from trainers.models import Floats
+from trainers.preflight import LARGEST_RECORD, Plan, prepare
+from trainers.spill import Spill, epoch_order
+from trainers.stopping import Stopping
+
+CHUNK = 8192  # records a fetch: enough to hide the call, small enough for the caches
+ROWS_A_CALL = (
+    65_536  # rows trained in one call at most, so that publishing and Ctrl-C wait no longer
+)
+BLOCK = 4096  # rows taken from a partition at a time when the whole log is one batch
+AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
+JOIN_SECONDS = 60.0  # for the group to give us all partitions
+REGISTRY_SECONDS = (
+    60.0  # for a registry that went away to come back, while a chunk waits to be decoded
+)
+EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
+WAIT = (
+    0.05  # seconds that a fetch may fill its chunk: records that came must not wait long for others
+)
+ABORTS = 10  # transactions in a row that may fail before the trainer gives up
+CALL_SECONDS = 0.05  # aim for one call when whole epochs are put together
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands, for whoever watches.
+
+    Attributes:
+        total: records that will have been trained at the end, None where nobody knows.
+        rate: records a second of this process.
+    """
+
+    step: int
+    epoch: int
+    records: int
+    rejected: int
+    loss: float | None
+    total: int | None
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        weights: the intercept, where there is one, as ``intercept``, then each feature's weight by its name.
+        reason: why it ended; ``interrupted`` by Ctrl-C; ``nothing new`` where the log had no further record.
+        record: the newest weights record, None if none was published.
+        trained: records trained by this process.
+        seconds: from the first fetch to the end.
+    """
+
+    run: str
+    weights: dict[str, float]
+    reason: str
+    record: WeightsRecord | None
+    trained: int
+    seconds: float
+
+
+class Rewind(Exception):  # noqa: N818  the name is what to do
+    """What has been trained since the last commit does not count: start again from there."""
+
+
+def train(
+    job: Job,
+    services: Services,
+    on_publish: Callable[[WeightsRecord], None] | None = None,
+    watch: Callable[[Status], None] | None = None,
+) -> Result:
+    """Trains until the job's end and returns what was learned.
+
+    Args:
+        on_publish: called with each record after its transaction has been committed.
+        watch: called a few times a second.
+
+    Raises:
+        GradstreamError: in one line, what is wrong and what to do. Nothing uncommitted counts.
+    """
+    plan = prepare(job, services)
+    # The writer first: it fences an older trainer of this run and ends its open transaction. Static membership lets
+    # a successor take the partitions at once instead of waiting until the group misses its predecessor.
+    with (
+        Interrupts() as interrupts,
+        Writer(
+            services,
+            transactional_id=job.group,
+            transaction_timeout_ms=20_000,
+            message_timeout_ms=20_000,
+            message_max_bytes=LARGEST_RECORD + 2**16,
+        ) as writer,
+        open_reader(
+            services,
+            [job.source],
+            job.group,
+            group_instance_id=job.group,
+            session_timeout_ms=30_000,
+        ) as reader,
+    ):
+        return Trainer(plan, reader, writer, interrupts, on_publish, watch).run()
+
+
+class Trainer:
+    """One run, from the newest weights to the next ones. See ``train``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        reader: Reader,
+        writer: Writer,
+        interrupts: Interrupts,
+        on_publish: Callable[[WeightsRecord], None] | None = None,
+        watch: Callable[[Status], None] | None = None,
+    ) -> None:
+        self.plan, self.job, self.backend = plan, plan.job, plan.backend
+        self.reader, self.writer, self.interrupts = reader, writer, interrupts
+        self.on_publish, self.watch = on_publish, watch
+        self.decoder = AvroDecoder(plan.registry, subject=f"{plan.job.source}-value")
+        self.began = time.perf_counter()
+        self.trained_here = 0
+        self.watched = self.called = 0.0
+        self.aborted = 0
+        self.last: WeightsRecord | None = None
+        self.log: list[Range] = []
+        self.order_of = (-1, -1)
+
+    def run(self) -> Result:
+        while True:
+            try:
+                self.join()
+                self.restore()
+                if reason := self.over():
+                    return self.result(reason)
+                return self.finish(self.descend() if self.job.in_epochs else self.follow())
+            except Rewind:
+                pass
+            except TransactionAborted:
+                self.aborted += 1
+                if self.aborted > ABORTS:
+                    raise
+            except Fenced as error:
+                raise fenced(self.job) from error
+            if self.interrupts.noted:
+                return self.result("interrupted")
+
+    # Restore
+
+    def join(self) -> None:
+        """Waits until the group has given us every partition: one trainer a run, so that there is one chain."""
+        wanted = frozenset(end_offsets(self.plan.services, self.job.source))
+        deadline = time.monotonic() + JOIN_SECONDS
+        while self.reader.assignment() != wanted:
+            self.reader.fetch(1, 0.1)
+            if self.interrupts.noted:
+                raise KeyboardInterrupt
+            if time.monotonic() > deadline:
+                raise RetryError(
+                    "GROUP_SHARED",
+                    f"group {self.job.group!r} did not give this trainer all {len(wanted)} partitions of "
+                    f"{self.job.source!r} in {JOIN_SECONDS:.0f} s; stop its other members or give another --run",
+                )
+        self.rebalances = self.reader.rebalances
+
+    def restore(self) -> None:
+        """Takes up the newest committed weights, checked against the group's offsets, and seeks to where they stand."""
+        plan, job = self.plan, self.job
+        self.last = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
+        checkpoint.check_offsets(self.last, self.reader.committed(), plan)
+        if self.last:
+            checkpoint.check_settings(self.last, plan)
+        self.fresh = self.last is None or bool(self.last.reason)  # not in the middle of anything
+        starts = dict(self.last.commits) if self.last else {}
+        lows = {at: self.reader.watermarks(at)[0] for at in self.reader.assignment()}
+        check_retention(starts, lows)
+        self.batches = Batches(
+            starts or lows,
+            inputs=plan.model.inputs,
+            bias=job.bias,
+            batch_size=job.batch_size or BLOCK,
+            turn=0 if self.last is None or self.last.epochs else self.last.turn,
+            max_wait=job.max_wait if job.mode == "live" else None,
+        )
+        self.starts = self.batches.positions()
+        self.goal = self.bound()
+        self.letters = DeadLetters(f"trainer:{job.run_id}", job.keep_values)
+        self.paused: set[TopicPartition] = set()
+        self.take_up_state()
+        self.reader.seek(self.starts)
+        self.clock = Clock()
+
+    def bound(self) -> dict[TopicPartition, int]:
+        """Where a bounded log ends: as it was when this part of the run began, whoever resumes it."""
+        if self.job.mode == "live":
+            return {}
+        unfinished = self.last is not None and not self.fresh and self.last.goal
+        goal = dict(unfinished or end_offsets(self.plan.services, self.job.source))
+        self.batches.stop_at(goal)
+        return goal
+
+    def take_up_state(self) -> None:
+        last, job = self.last, self.job
+        self.stopping = Stopping(job.tolerance, job.patience, job.tolerance_on)
+        self.step = last.step if last else 0
+        self.trained = last.records_trained if last else 0
+        self.rejected = last.records_rejected if last else 0
+        self.epoch = 0 if self.fresh or not last else last.epoch
+        self.position = 0 if self.fresh or not last else last.position
+        self.state = self.backend.load(last.tensors) if last else self.backend.init(job.seed)
+        if last and not self.fresh:
+            self.stopping.load(last.tensors)
+        self.loss = last.loss if last else None
+        self.tally = Tally()
+        self.changed = False
+        self.stop_reason = ""
+
+    # Online: train on the log as it is read
+
+    def follow(self) -> str:
+        """Fetch, decode, cut, step, publish, until the log or the job ends."""
+        while not (reason := self.over() or self.log_over()):
+            self.take_in(self.fetch())
+            while (portion := self.batches.next(self.room())) is not None:
+                if not self.learn(portion.X, portion.y, portion.batch_size):
+                    return "interrupted"
+                self.batches.done(portion)
+                if self.due():
+                    self.publish()
+                if reason := self.over():
+                    return reason
+            if self.due():
+                self.publish()
+        return reason
+
+    def log_over(self) -> str:
+        return "end of the log" if self.goal and self.batches.ended else ""
+
+    # In epochs: read the bounded log once, then descend over it
+
+    def descend(self) -> str:
+        if self.goal == self.starts:
+            return "end of the log"
+        spill = Spill(
+            sum(self.goal[at] - self.starts[at] for at in self.goal), self.plan.model.inputs
+        )
+        try:
+            if not self.read_log(spill):
+                return "interrupted"
+            return self.descend_over(spill) if len(spill) else "end of the log"
+        finally:
+            spill.close()
+
+    def read_log(self, spill: Spill) -> bool:
+        """Fills the spill in the order of batches; False when interrupted."""
+        while not self.batches.ended:
+            if self.interrupts.noted:
+                return False
+            self.take_in(self.fetch())
+            while (
+                portion := self.batches.next(ROWS_A_CALL // self.batches.batch_size + 1)
+            ) is not None:
+                spill.append(portion.X, portion.y)
+                self.batches.done(portion)
+            self.tell()
+        self.pause(self.reader.assignment())
+        self.log = self.batches.ranges()
+        if self.last and not self.fresh:
+            self.letters.forget()  # they went with the first record of these epochs
+            check_same_log(self.last, self.log)
+        return True
+
+    def descend_over(self, spill: Spill) -> str:
+        rows = len(spill)
+        size = self.job.batch_size or rows
+        batches = -(-rows // size)
+        self.stopping.window = batches
+        self.tally.most = batches
+        passes = 1
+        while self.epoch < self.job.epochs:
+            if reason := self.over():
+                return reason
+            room = self.room(rows)
+            if size == rows:
+                asked = min(passes, self.job.epochs - self.epoch, room)
+                if not (spent := self.learn(spill.X, spill.y, rows, asked)):
+                    return "interrupted"
+                passes = max(1, min(2 * asked, int(asked * CALL_SECONDS / spent)))
+                self.epoch += asked
+            else:
+                asked = min(batches - self.position, room)
+                X, y = self.part(spill, self.position * size, asked * size)
+                if not self.learn(X, y, size):
+                    return "interrupted"
+                self.position += asked
+                if self.position == batches:
+                    self.epoch, self.position = self.epoch + 1, 0
+            self.stay_in_group()
+            if self.due():
+                self.publish()
+        return f"{self.job.epochs} epochs"
+
+    def part(self, spill: Spill, first: int, count: int) -> tuple[Floats, Floats]:
+        """Rows of the running epoch, in its order."""
+        rows: slice | npt.NDArray[np.int64] = slice(first, first + count)
+        if self.job.shuffle:
+            if self.order_of != (self.epoch, len(spill)):
+                self.order = epoch_order(len(spill), self.job.seed, self.epoch)
+                self.order_of = (self.epoch, len(spill))
+            rows = self.order[rows]
+        return spill.X[rows], spill.y[rows]
+
+    def stay_in_group(self) -> None:
+        """The group expects a call now and then, though everything has been read."""
+        if time.monotonic() - self.called > 1.0:
+            self.reader.fetch(1, 0.0)
+            self.called = time.monotonic()
+            self.check_group()
+
+    # Steps of the loop
+
+    def fetch(self) -> Records:
+        with self.clock.stage("fetch"):
+            records = self.reader.fetch(CHUNK, WAIT)
+        self.check_group()
+        return records
+
+    def check_group(self) -> None:
+        if self.reader.rebalances != self.rebalances:
+            raise Rewind
+
+    def take_in(self, records: Records) -> None:
+        """Decodes a chunk in one call and sorts it into the lanes; bad records become dead letters."""
+        with self.clock.stage("decode"):
+            if len(records):
+                matrix, codes = self.decode(records)
+                self.sort_in(records, matrix, codes)
+            if len(records) < CHUNK:  # perhaps the end: markers of transactions are no records
+                for at, position in self.reader.position().items():
+                    self.batches.passed(at, position)
+        self.balance()
+
+    def decode(self, records: Records) -> tuple[Floats, npt.NDArray[np.uint8]]:
+        """The chunk as (n, features and target) and a code a row; a registry that is away is waited for, since its
+        absence must not make a record bad.
+        """
+        deadline = time.monotonic() + REGISTRY_SECONDS
+        while True:
+            try:
+                return self.decoder.matrix(records.value, self.plan.columns)
+            except UnavailableError:
+                if self.interrupts.noted or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def sort_in(self, records: Records, matrix: Floats, codes: npt.NDArray[np.uint8]) -> None:
+        for lane in self.batches.lanes:
+            mine = lane_rows(records, lane.at, lane.end)
+            if mine is None:
+                continue
+            rows, last = mine
+            good = codes[rows] == 0
+            if not good.all():
+                rows = np.arange(len(codes))[rows][good]
+            chunk = matrix[rows]
+            self.batches.add(lane.at, chunk[:, :-1], chunk[:, -1], records.offset[rows], last + 1)
+        if codes.any():
+            inside = codes.copy()
+            for lane in self.batches.lanes:
+                if lane.end is not None:
+                    inside[(records.partition == lane.at[1]) & (records.offset >= lane.end)] = 0
+            self.letters.add(
+                records,
+                inside,
+                lambda row, code: self.decoder.reasons(records.value, row, code, self.plan.columns),
+            )
+
+    def balance(self) -> None:
+        """Pauses partitions that have been read to their end, or too far ahead of the others."""
+        if len(self.batches.lanes) == 1:
+            return
+        full = {at.at for at in self.batches.lanes if at.ended or len(at) > AHEAD}
+        if self.paused - full:
+            self.reader.resume(self.paused - full)
+        self.pause(full)
+
+    def pause(self, partitions: set[TopicPartition] | frozenset[TopicPartition]) -> None:
+        if new := partitions - self.paused:
+            self.reader.pause(new)
+        self.paused = set(partitions)
+
+    def room(self, batch: int = 0) -> int:
+        """Batches until something must be looked at: the stopping rule, a limit, or publishing by steps."""
+        job = self.job
+        size = batch if job.batch_size == FULL else job.batch_size
+        most = max(1, ROWS_A_CALL // size) if job.batch_size != FULL else 2**31
+        if (check := self.stopping.room()) is not None:
+            most = min(most, check)
+        if job.max_steps is not None:
+            most = min(most, job.max_steps - self.step)
+        if job.max_records is not None:
+            most = min(most, -(-(job.max_records - self.trained) // size))
+        if job.publish_steps is not None:
+            most = min(most, job.publish_steps - self.step % job.publish_steps)
+        return max(1, most)
+
+    def learn(self, X: Floats, y: Floats, batch_size: int, passes: int = 1) -> float:
+        """Steps over some batches; the seconds that it took, 0 where Ctrl-C has broken it off and nothing has changed."""
+        started = time.perf_counter_ns()
+        try:
+            with self.interrupts.breakable():
+                state, losses = self.backend.steps(self.state, X, y, batch_size, passes)
+                check_losses(losses, X, y, self.step, self.job.learning_rate)
+        except Broken:
+            return 0.0
+        self.state = state
+        spent = (time.perf_counter_ns() - started) // 1000
+        self.step += len(losses)
+        self.trained += passes * len(y)
+        self.trained_here += passes * len(y)
+        self.changed = True
+        self.tally.add(losses, len(y) * passes)
+        self.loss = self.tally.mean
+        if self.stopping.tolerance is not None and self.stopping.watch(
+            losses, self.backend.export(state)
+        ):
+            self.stop_reason = self.stopping.reason()
+        for stage, microseconds in self.backend.spent.items():
+            self.clock.add(stage, microseconds)
+            spent -= microseconds
+        self.backend.spent.clear()
+        self.clock.add("compute", max(0, spent))
+        self.tell()
+        return (time.perf_counter_ns() - started) / 1e9
+
+    def over(self) -> str:
+        """Why training ends here, or nothing."""
+        job = self.job
+        if self.interrupts.noted:
+            return "interrupted"
+        if self.stop_reason:
+            return self.stop_reason
+        if job.max_steps is not None and self.step >= job.max_steps:
+            return f"limit: {job.max_steps} steps"
+        if job.max_records is not None and self.trained >= job.max_records:
+            return f"limit: {job.max_records} records"
+        if job.max_seconds is not None and time.perf_counter() - self.began >= job.max_seconds:
+            return f"limit: {job.max_seconds:g} seconds"
+        return ""
+
+    def due(self) -> bool:
+        """Whether it is time to publish: something has changed, and the interval is over."""
+        if not self.changed and not len(self.letters):
+            return False
+        if self.job.publish_steps is not None:
+            return self.changed and self.step % self.job.publish_steps == 0
+        return self.clock.seconds >= self.job.publish_seconds
+
+    # Publish
+
+    def publish(self, reason: str = "") -> None:
+        """One transaction: weights, dead letters, offsets."""
+        record = self.record(reason)
+        if self.job.in_epochs:
+            letters = self.letters.before(self.goal)
+        else:
+            letters = self.letters.before(record.commits)
+        record = replace(record, records_rejected=self.rejected + len(letters))
+        self.clock.restart()
+        with self.clock.stage("publish"):
+            checkpoint.publish(
+                self.plan, self.writer, record, letters, self.reader.group_metadata()
+            )
+        self.last, self.changed, self.aborted = record, False, 0
+        self.rejected = record.records_rejected
+        self.letters.written(letters)
+        if not self.job.in_epochs:
+            self.batches.published()
+        self.tally.restart()
+        if self.on_publish:
+            self.on_publish(record)
+
+    def record(self, reason: str) -> WeightsRecord:
+        job, plan = self.job, self.plan
+        commits = self.batches.positions() if reason or not job.in_epochs else self.starts
+        inputs: list[Range] = self.log if job.in_epochs else self.batches.ranges()
+        tensors = self.backend.export(self.state)
+        check_finite(tensors, self.step, job.learning_rate)
+        return WeightsRecord(
+            run=job.run_id,
+            step=self.step,
+            epoch=self.epoch,
+            position=self.position,
+            epochs=job.epochs if job.in_epochs else 0,
+            mode=job.mode,
+            model=job.model,
+            backend=self.backend.name,
+            device=self.backend.device,
+            dtype=self.backend.dtype,
+            bias=job.bias,
+            target=job.target,
+            features=plan.features,
+            batch_size=job.batch_size,
+            learning_rate=job.learning_rate,
+            seed=job.seed,
+            tensors={**tensors, **self.stopping.export()},
+            loss=self.loss,
+            metrics={} if self.loss is None else {"rmse": float(np.sqrt(self.loss))},
+            records_trained=self.trained,
+            records_rejected=self.rejected,
+            elapsed_us=self.clock.elapsed_us,
+            records_since=self.tally.records,
+            timings_us=self.clock.read(),
+            inputs=tuple(inputs),
+            topic_id=plan.topic_id,
+            turn=self.batches.turn,
+            commits=commits,
+            goal=self.goal,
+            configuration_sha256=job.configuration_hash(plan.features),
+            parent=self.last.sha256 if self.last else "",
+            created=datetime.now(UTC),
+            reason=reason,
+            schema_id=plan.source_schema_id,
+        )
+
+    def finish(self, reason: str) -> Result:
+        """The last record of the run, or of this part of it."""
+        if reason == "interrupted":
+            # In epochs there is nothing to publish before the log has been read.
+            if self.changed or (len(self.letters) and not self.job.in_epochs):
+                self.publish()
+        elif self.changed or len(self.letters) or (self.last and not self.last.reason):
+            self.publish(reason)
+        elif reason == "end of the log":
+            reason = "nothing new"
+        return self.result(reason)
+
+    def result(self, reason: str) -> Result:
+        weights: dict[str, float] = {}
+        record = self.last
+        if record is not None and self.job.model == "linear":
+            names = (*(["intercept"] if self.job.bias else []), *self.plan.features)
+            weights = dict(zip(names, record.tensors["w"].tolist(), strict=True))
+        return Result(
+            run=self.job.run_id,
+            weights=weights,
+            reason=reason,
+            record=record,
+            trained=self.trained_here,
+            seconds=time.perf_counter() - self.began,
+        )
+
+    # Watch
+
+    def total(self) -> int | None:
+        if not self.goal:
+            return None
+        if self.job.in_epochs:
+            return self.job.epochs * sum(r.records for r in self.log) or None
+        return self.trained + sum(
+            max(0, end - self.batches.by_partition[at].position) for at, end in self.goal.items()
+        )
+
+    def tell(self) -> None:
+        now = time.perf_counter()
+        if self.watch is None or now - self.watched < 0.1:
+            return
+        self.watched = now
+        rate = self.trained_here / max(now - self.began, 1e-9)
+        self.watch(
+            Status(
+                self.step,
+                self.epoch,
+                self.trained,
+                self.rejected,
+                self.loss,
+                self.total(),
+                rate,
+            )
+        )
+
+
+class Tally:
+    """Mean loss since the last record, over at most so many steps back.
+
+    Attributes:
+        most: steps that count; in epochs, those of one.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        self.records = 0
+        self._sum = 0.0
+        self._steps = 0
+
+    def add(self, losses: Floats, records: int) -> None:
+        self.records += records
+        if self.most is not None and self._steps + len(losses) > self.most:
+            self._sum, self._steps = 0.0, 0
+            losses = losses[-self.most :]
+        self._sum += float(losses.sum())
+        self._steps += len(losses)
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self._steps if self._steps else float("nan")
+
+
+def lane_rows(
+    records: Records, at: TopicPartition, end: int | None
+) -> tuple[slice | npt.NDArray[np.int64], int] | None:
+    """The rows of one partition before ``end`` and the last offset among them, None if there are none."""
+    rows: slice | npt.NDArray[np.int64]
+    if records.partition[0] == at[1] and (records.partition == at[1]).all():
+        count = len(records) if end is None else int(np.searchsorted(records.offset, end))
+        rows, offsets = slice(0, count), records.offset[:count]
+    else:
+        mine = records.partition == at[1]
+        rows = np.flatnonzero(mine if end is None else mine & (records.offset < end))
+        offsets = records.offset[rows]
+    return (rows, int(offsets[-1])) if len(offsets) else None
+
+
+def check_losses(losses: Floats, X: Floats, y: Floats, step: int, rate: float) -> None:
+    """Raises:
+    ConfigError: DIVERGED when a loss has exploded, with the step and a rate that would do.
+    """
+    limit = EXPLODED * (float(np.mean(np.square(y))) + 1.0)
+    bad = np.flatnonzero(~(losses <= limit))
+    if not len(bad):
+        return
+    # Descent on a squared error is stable below 1 / (largest eigenvalue of XᵀX / n); half of it is fast and safe.
+    with np.errstate(all="ignore"):
+        curvature = float(np.linalg.eigvalsh(X.T @ X / len(y))[-1])
+    if np.isfinite(curvature) and curvature > 0:
+        advice = f"try --learning-rate {0.5 / curvature:.1g}, or scale the features"
+    else:
+        advice = "scale the features"
+    raise ConfigError(
+        "DIVERGED",
+        f"the loss exploded at step {step + int(bad[0]) + 1} ({losses[bad[0]]:.3g}) with learning rate {rate:g}; "
+        f"nothing since the last publication counts; {advice}",
+    )
+
+
+def check_finite(tensors: Mapping[str, Floats], step: int, rate: float) -> None:
+    """Raises:
+    ConfigError: DIVERGED when a weight is not finite.
+    """
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ConfigError(
+                "DIVERGED",
+                f"{name!r} is not finite after step {step} with learning rate {rate:g}; "
+                "nothing since the last publication counts; try a tenth of the rate, or scale the features",
+            )
+
+
+def check_retention(
+    starts: Mapping[TopicPartition, int], lows: Mapping[TopicPartition, int]
+) -> None:
+    """Raises:
+    DataError: OFFSET_LOST when the log no longer has what comes next, PARTITIONS_ADDED when it has grown.
+    """
+    for at, low in lows.items():
+        if starts and at not in starts:
+            raise DataError(
+                "PARTITIONS_ADDED",
+                f"topic {at[0]!r} has a new partition {at[1]}, which changes the order of training; "
+                "train with a new --run",
+            )
+        if starts and starts[at] < low:
+            raise DataError(
+                "OFFSET_LOST",
+                f"the run stands at offset {starts[at]} of {at[0]!r} partition {at[1]}, and the log now begins "
+                f"at {low}: records were removed before they were trained on; train with a new --run",
+            )
+
+
+def check_same_log(last: WeightsRecord, log: list[Range]) -> None:
+    """Raises:
+    DataError: LOG_CHANGED when what was read again is not what the epochs began with.
+    """
+    before = sum(r.records for r in last.inputs)
+    now = sum(r.records for r in log)
+    if before != now:
+        raise DataError(
+            "LOG_CHANGED",
+            f"the epochs of run {last.run!r} began over {before} good records, and the same offsets now hold {now}; "
+            "train with a new --run",
+        )
+
+
+def fenced(job: Job) -> RetryError:
+    return RetryError(
+        "FENCED",
+        f"another trainer of run {job.run_id!r} has taken over; this one stops, and nothing that it had not "
+        "published counts. To train two models side by side, give each a --run of its own",
+    )

@@ -1,33 +1,42 @@
-"""Avro in Confluent's framing, a whole chunk at a time: values to columns or to one float matrix, and back."""
+"""Avro in Confluent's framing, a whole chunk at a time: values to columns or to one float matrix, and back.
+
+The bytes are read and written by avro_numba's compiled loops, which follow a table made from the writer's schema.
+What those loops cannot put into a column (arrays, maps, unions of several types) they check and cut out; fastavro
+then reads those pieces one by one, which is said once per schema through ``logging``. fastavro itself never sees a
+byte that has not been checked: it crashes on deep recursion and believes any count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gradstream.errors import DataError
+from gradstream.wire import avro_numba, avro_schema
+from gradstream.wire.avro_chunk import FRAME_REASONS, Chunk, Codes, Selection, Writer
+from gradstream.wire.avro_columns import Reading, joined
+from gradstream.wire.avro_encode import encode
+from gradstream.wire.avro_schema import AvroSchema
 from gradstream.wire.decoded import Decoded
-from gradstream.wire.registry import Registry
+from gradstream.wire.faults import CODES, NUMBER, OK
+from gradstream.wire.registry import Registry, UnknownSchema
 
-
-def encode(
-    batch: pa.RecordBatch, schema: dict[str, Any] | list[Any] | str, schema_id: int
-) -> pa.BinaryArray:
-    """Every row as one Confluent-framed Avro value."""
-    raise NotImplementedError
-
-
-def numeric_columns(schema: dict[str, Any] | list[Any] | str) -> list[str]:
-    """Names of the columns that hold numbers, in the schema's order: the default list of features."""
-    raise NotImplementedError
-
-
-def subject_columns(registry: Registry, subject: str) -> dict[str, str]:
-    """Names and kinds of the columns of a subject's latest schema."""
-    raise NotImplementedError
+__all__ = [
+    "AvroDecoder",
+    "AvroSchema",
+    "arrow_schema",
+    "compile_all",
+    "encode",
+    "numeric_columns",
+    "schema_columns",
+    "subject_columns",
+]
 
 
 class AvroDecoder:
@@ -36,23 +45,226 @@ class AvroDecoder:
     Args:
         registry: where schema ids are looked up.
         subject: if given, ids that are not versions of it give SUBJECT_MISMATCH.
+
+    What is wrong with one record is a code for its row. A registry that cannot be asked raises UnavailableError and
+    judges no record.
     """
 
     def __init__(self, registry: Registry, *, subject: str | None = None) -> None:
         self.registry = registry
         self.subject = subject
+        self._writers: dict[int, Writer] = {}
+        self._last: tuple[tuple[str, ...] | None, np.dtype[Any]] = (None, np.dtype(np.float64))
 
-    def columns(self, values: pa.BinaryArray) -> Decoded:
-        raise NotImplementedError
+    def columns(self, values: pa.BinaryArray, only: Collection[str] | None = None) -> Decoded:
+        """The good rows as columns with Arrow types, named and ordered as in the writer's schema.
+
+        Args:
+            values: framed values; null is a tombstone.
+            only: names of the columns wanted, exactly as written; all of them by default.
+
+        Rows of several writer schemas keep their order. Their columns are joined by name: a column that a schema
+        lacks is null, int widens to long and to double, a type that fits in no such way is cast to that of the
+        highest schema id or gives WRONG_TYPE. Dates and times become Arrow's, without a zone; a bare type becomes
+        the column ``value``.
+        """
+        chunk = Chunk.of(values)
+        self._judge(chunk)
+        parts = []
+        for schema_id in chunk.schema_ids():
+            batch, rows = self._columns_of(schema_id, chunk, only)
+            parts.append((schema_id, batch, rows))
+        batch, rows = joined(parts, chunk)
+        return Decoded(batch, rows, chunk.codes, lambda row: self._reason(chunk, row, None))
 
     def matrix(
         self, values: pa.BinaryArray, columns: Sequence[str], dtype: npt.DTypeLike = np.float64
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        """Numbers of shape (n, d) and a code for each row; rows with a code hold unspecified numbers."""
-        raise NotImplementedError
+    ) -> tuple[npt.NDArray[Any], Codes]:
+        """The wanted columns as numbers, shape (n, d), and a code for each of the n values.
+
+        Args:
+            columns: d names, fields of nested records as ``OUTER.INNER``; exact, or else the only one that differs in
+                case alone.
+            dtype: float64 or float32.
+
+        Rows with a code hold unspecified numbers. Numbers of every kind are taken, dates and times as they are
+        stored, decimals to the nearest double or its neighbour, integers beyond 2**53 rounded. Text is taken if it
+        is a number, such as the "0" and "1" of a class; text that is not, booleans, bytes and enums are WRONG_TYPE.
+        Null is NULL_FIELD, a column that the writer's schema lacks MISSING_FIELD, infinity NON_FINITE, more than
+        float32 can hold OUT_OF_RANGE. Text that is not wanted is passed over unseen, so its UTF-8 is not judged.
+        """
+        kind = np.dtype(dtype)
+        if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
+            raise ValueError(f"dtype must be float64 or float32, not {kind}")
+        names = tuple(columns)
+        self._last = (names, kind)
+        chunk, out = self._matrix(values, names, kind)
+        return out, chunk.codes
+
+    def _matrix(
+        self, values: pa.BinaryArray, names: tuple[str, ...], dtype: np.dtype[Any]
+    ) -> tuple[Chunk, npt.NDArray[Any]]:
+        chunk = Chunk.of(values)
+        out = np.empty((len(values), len(names)), dtype)
+        self._judge(chunk)
+        for schema_id in chunk.schema_ids():
+            selection = self._writers[schema_id].selection(names)
+            if selection.code != OK:
+                chunk.condemn(schema_id, selection.code)
+            else:
+                fill_matrix(chunk, schema_id, selection, out)
+        return chunk, out
 
     def reasons(
         self, values: pa.BinaryArray, row: int, code: int, columns: Sequence[str] | None = None
     ) -> str:
-        """Why a row has its code, in words that hold no value of the record."""
-        raise NotImplementedError
+        """Why a row has its code, in words that hold no value of the record.
+
+        Args:
+            values: what was decoded.
+            columns: those given to ``matrix``; by default those of its last call.
+        """
+        names, dtype = self._last if columns is None else (tuple(columns), np.dtype(np.float64))
+        one = values.slice(row, 1)
+        if names is None:
+            return self.columns(one).reason(0)
+        chunk, _ = self._matrix(one, names, dtype)
+        chunk.codes[0] = code
+        return self._reason(chunk, 0, names)
+
+    def _judge(self, chunk: Chunk) -> None:
+        """Codes for the rows whose frame or schema is wrong; a writer for every other schema."""
+        for schema_id in chunk.schema_ids():
+            writer = self._writers.get(schema_id)
+            if writer is None:
+                try:
+                    writer = Writer.of(self.registry, schema_id)
+                except UnknownSchema:
+                    chunk.condemn(schema_id, NUMBER["UNKNOWN_SCHEMA_ID"])
+                    continue
+                self._writers[schema_id] = writer
+            if writer.code != OK:
+                chunk.condemn(schema_id, writer.code)
+            elif self.subject is not None and not self.registry.has(self.subject, schema_id):
+                chunk.condemn(schema_id, NUMBER["SUBJECT_MISMATCH"])
+
+    def _columns_of(
+        self, schema_id: int, chunk: Chunk, only: Collection[str] | None
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+        """The rows of one schema as columns, and their positions."""
+        writer = self._writers[schema_id]
+        while True:
+            before = chunk.codes.copy()
+            batch, rows, bad = Reading(writer, chunk, schema_id, only).read()
+            if not bad:
+                return batch, rows
+            # Rare: a decimal of too many digits, found when the column was whole. Read again without those rows.
+            chunk.codes[:] = before
+            for row, (code, place) in bad.items():
+                chunk.codes[row], chunk.where[row] = code, place
+
+    def _reason(self, chunk: Chunk, row: int, names: tuple[str, ...] | None) -> str:
+        code = CODES[int(chunk.codes[row])]
+        schema_id = int(chunk.ids[row])
+        if code in FRAME_REASONS:
+            return FRAME_REASONS[code](chunk, row)
+        if code == "UNKNOWN_SCHEMA_ID":
+            return f"the registry has no schema {schema_id}"
+        if code == "SUBJECT_MISMATCH":
+            return f"schema {schema_id} is no version of subject {self.subject}"
+        writer = self._writers.get(schema_id)
+        if writer is None:
+            return code
+        if writer.code != OK:
+            return f"schema {schema_id}: {writer.reason}"
+        if names is not None and (selection := writer.selection(names)).code != OK:
+            return f"schema {schema_id}: {selection.reason}"
+        return f"schema {schema_id}, {writer.describe(code, int(chunk.where[row]))}"
+
+
+def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDArray[Any]) -> None:
+    """The rows of one schema into the matrix."""
+    n, width = out.shape
+    wide = out.dtype == np.float64
+    limit = float(np.finfo(out.dtype).max)
+    slow = np.empty((n * selection.texts, 5), np.int64)
+    counter = np.zeros(1, np.int64)
+    avro_numba.matrix(
+        n,
+        chunk.offsets,
+        chunk.data,
+        schema_id,
+        chunk.ids,
+        selection.ops,
+        out.ctypes.data,
+        width * out.itemsize,
+        wide,
+        limit,
+        chunk.codes,
+        chunk.where,
+        slow,
+        counter,
+    )
+    for row, column, address, length, place in slow[: counter[0]].tolist():
+        start = address - chunk.data
+        text = chunk.values.buffers()[2].slice(start, length).to_pybytes()
+        number = float(text)  # the loop has seen that it is one, only not how large exactly
+        if abs(number) > limit:
+            chunk.codes[row], chunk.where[row] = NUMBER["OUT_OF_RANGE"], place
+        else:
+            out[row, column] = number
+    for source, target in selection.copies:
+        mine = chunk.ids == schema_id
+        out[mine, target] = out[mine, source]
+
+
+def numeric_columns(schema: AvroSchema, references: Sequence[str] = ()) -> list[str]:
+    """Names of the columns that hold numbers, in the schema's order: the default list of features.
+
+    Nested fields as ``OUTER.INNER``. Dates, times, text and booleans are left out.
+    """
+    found = avro_schema.leaves(avro_schema.parse(schema, references))
+    return [
+        name
+        for name, node in found
+        if node.kind in avro_schema.NUMBERS and node.logical in ("", "decimal")
+    ]
+
+
+def schema_columns(schema: AvroSchema, references: Sequence[str] = ()) -> dict[str, str]:
+    """Names and kinds of a schema's columns, such as ``{"V1": "double", "CLASS": "string"}``, nested ones dotted."""
+    found = avro_schema.leaves(avro_schema.parse(schema, references))
+    return {name: node.word for name, node in found}
+
+
+def subject_columns(registry: Registry, subject: str) -> dict[str, str]:
+    """Names and kinds of the columns of a subject's latest schema."""
+    schema = registry.schema(registry.latest(subject)[0])
+    if schema.type != "AVRO":
+        raise DataError(
+            "WRONG_SCHEMA_TYPE", f"subject {subject} holds {schema.type} schemas, not AVRO"
+        )
+    return schema_columns(schema.text, schema.references)
+
+
+def arrow_schema(schema: AvroSchema, references: Sequence[str] = ()) -> pa.Schema:
+    """The Arrow schema that ``columns`` gives for records of an Avro schema."""
+    columns = avro_schema.columns_of(avro_schema.parse(schema, references))
+    return pa.schema([pa.field(node.name, avro_schema.arrow_type(node)) for node in columns])
+
+
+def compile_all() -> float:
+    """Compile, or load, all loops now; returns the seconds that took. For set-up, so that no first record waits."""
+    started = time.perf_counter()
+    schema = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": "x", "type": "double"}, {"name": "s", "type": "string"}],
+    }
+    batch = pa.record_batch({"x": pa.array([1.0]), "s": pa.array(["1"])})
+    values = encode(batch, schema, 1)
+    decoder = AvroDecoder(Registry("http://127.0.0.1:9"))  # never asked
+    decoder._writers[1] = Writer.from_text(1, json.dumps(schema))
+    decoder.columns(values)
+    decoder.matrix(values, ["x", "s"])
+    return time.perf_counter() - started

@@ -1,0 +1,238 @@
+"""A chunk of Confluent-framed values on its way through the decoder, and the writers' schemas it names.
+
+Each value has a code and, for messages, the place in its schema at which it went wrong; a message never holds a value.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gradstream.errors import DataError
+from gradstream.wire import avro_numba, avro_schema
+from gradstream.wire.avro_schema import Node, Table
+from gradstream.wire.faults import NUMBER, OK
+from gradstream.wire.registry import Registry
+
+log = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.uint8]
+FRAME_REASONS: dict[str, Callable[[Chunk, int], str]] = {
+    "OK": lambda chunk, row: "",
+    "TOMBSTONE": lambda chunk, row: "the value is null",
+    "EMPTY_VALUE": lambda chunk, row: "the value has no bytes",
+    "SHORT_FRAME": lambda chunk, row: (
+        f"{chunk.size(row)} bytes; framing and a record take 6 at least"
+    ),
+    "BAD_MAGIC": lambda chunk, row: (
+        f"the first byte is {chunk.first_byte(row):#04x}, not 0x00: "
+        + ("looks like JSON" if chunk.first_byte(row) in b'{["' else "not in Confluent's framing")
+    ),
+}
+FIELD_REASONS = {
+    "TRUNCATED": "the record ends inside {field}",
+    "TRAILING_BYTES": "bytes are left after the last field",
+    "NON_FINITE": "{field} is NaN or infinite",
+    "OUT_OF_RANGE": "{field} is a number outside its range",
+    "BAD_UTF8": "{field} is not UTF-8",
+    "BAD_UNION": "{field} names a branch that its union lacks",
+    "NULL_FIELD": "{field} is null",
+    "WRONG_TYPE": "{field} is no number",
+    "TOO_MANY_ITEMS": "{field} claims more items than a record can hold",
+    "TOO_LARGE": "{field} has a length or number that no record can hold",
+    "BAD_ENUM": "{field} is a symbol that its enum lacks",
+    "BAD_BOOLEAN": "{field} is neither true nor false",
+    "BAD_DECIMAL": "{field} is empty or has too many digits",
+}
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Framed values, the id in front of each, and what is wrong with each.
+
+    Attributes:
+        offsets, data: addresses: the first value's offset (int32), the byte that offsets count from.
+        where: int32 (n,), the table row at which a record went wrong.
+        good: how many frames are good, -1 if they have several ids.
+    """
+
+    values: pa.BinaryArray
+    offsets: int
+    data: int
+    ids: npt.NDArray[np.int64]
+    codes: Codes
+    where: npt.NDArray[np.int32]
+    good: int
+
+    @classmethod
+    def of(cls, values: pa.BinaryArray) -> Chunk:
+        if values.type != pa.binary():
+            values = values.cast(pa.binary())
+        n = len(values)
+        valid, offsets, data = values.buffers()
+        ids, codes = np.empty(n, np.int64), np.empty(n, np.uint8)
+        start, bytes_ = address(offsets), address(data)
+        validity = address(valid) if values.null_count else 0
+        announce_compilation()
+        good = avro_numba.frame(n, start, bytes_, validity, values.offset, codes, ids)
+        where = np.zeros(n, np.int32)
+        return cls(values, start + 4 * values.offset, bytes_, ids, codes, where, good)
+
+    def schema_ids(self) -> list[int]:
+        """Ids of the rows that are still good, ascending."""
+        alive = self.codes == OK
+        if self.good >= 0:  # all the same: no need to sort
+            first = int(np.argmax(alive)) if len(alive) else 0
+            return [int(self.ids[first])] if len(alive) and alive[first] else []
+        return [int(one) for one in np.unique(self.ids[alive])]
+
+    def condemn(self, schema_id: int, code: int) -> None:
+        """The same code for all rows of a schema that are still good."""
+        self.codes[(self.ids == schema_id) & (self.codes == OK)] = code
+
+    def size(self, row: int) -> int:
+        return len(self.values[row].as_py() or b"")
+
+    def first_byte(self, row: int) -> int:
+        return int(self.values[row].as_py()[0])
+
+
+def address(buffer: pa.Buffer | None) -> int:
+    return 0 if buffer is None else int(buffer.address)
+
+
+_announced = False
+
+
+def announce_compilation() -> None:
+    """Say, before the first call, when the loops must be compiled, which happens once per machine."""
+    global _announced
+    if _announced:
+        return
+    _announced = True
+    cache = Path(avro_numba.matrix.stats.cache_path or ".")
+    if not any(cache.glob("avro_numba.matrix-*.nbi")):
+        log.info("compiling the Avro codec, once on this machine (some seconds)")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Where the wanted columns of a matrix are in one writer's schema.
+
+    Attributes:
+        ops: the table with their destinations.
+        copies: (from, to) of columns that were asked for more than once.
+        texts: how many of them are text.
+        code, reason: what is wrong for every record of the schema.
+    """
+
+    ops: npt.NDArray[np.int64]
+    copies: tuple[tuple[int, int], ...] = ()
+    texts: int = 0
+    code: int = OK
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Writer:
+    """One writer's schema, ready to be read: its tree, its table, and the selections made so far."""
+
+    id: int
+    code: int = OK
+    reason: str = ""
+    root: Node = field(default_factory=lambda: Node(avro_schema.NULL))
+    table: Table | None = None
+    selections: dict[tuple[str, ...], Selection] = field(default_factory=dict)
+    readers: dict[int, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, registry: Registry, schema_id: int) -> Writer:
+        """As the registry has it; raises UnknownSchema."""
+        schema = registry.schema(schema_id)
+        if schema.type != "AVRO":
+            return cls(
+                schema_id, NUMBER["WRONG_SCHEMA_TYPE"], f"its type is {schema.type}, not AVRO"
+            )
+        return cls.from_text(schema_id, schema.text, schema.references)
+
+    @classmethod
+    def from_text(cls, schema_id: int, text: str, references: Sequence[str] = ()) -> Writer:
+        try:
+            root = avro_schema.parse(text, references)
+        except DataError as error:
+            code = NUMBER.get(error.code, NUMBER["WRONG_SCHEMA_TYPE"])
+            return cls(schema_id, code, error.message)
+        return cls(schema_id, root=root, table=avro_schema.table(root))
+
+    def selection(self, names: tuple[str, ...]) -> Selection:
+        """The table for a matrix of these columns, kept for the next chunk."""
+        if (found := self.selections.get(names)) is None:
+            assert self.table is not None
+            found = self.selections[names] = _select(self.root, self.table, names)
+        return found
+
+    def describe(self, code: str, row: int) -> str:
+        """What went wrong, with the field's name, never its value."""
+        assert self.table is not None
+        if code == "WRONG_TYPE" and row >= len(self.table.names):
+            return "a column's type does not fit that of the other schemas beside it"
+        field_ = "the record"
+        if row < len(self.table.names):
+            field_ = f"field {self.table.names[row]} ({self.table.nodes[row].word})"
+        return FIELD_REASONS.get(code, "{field}: " + code).format(field=field_)
+
+
+def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
+    """Find the wanted columns in a table and say where each goes."""
+    ops = table.ops.copy()
+    inside = _columns_inside(table)
+    rows = {table.names[row]: row for row in reversed(inside)}
+    folded: dict[str, list[int]] = {}
+    for row in inside:
+        folded.setdefault(table.names[row].casefold(), []).append(row)
+    copies, texts = [], 0
+    for dest, name in enumerate(names):
+        near = folded.get(name.casefold(), [])
+        row = rows.get(name, near[0] if len(near) == 1 else -1)
+        if row < 0:
+            why = "two columns differ from it in case alone" if near else "it has no such column"
+            return Selection(
+                ops, code=NUMBER["MISSING_FIELD"], reason=f"column {name} is missing: {why}"
+            )
+        node = table.nodes[row]
+        if node.kind not in avro_schema.NUMBERS and node.kind != avro_schema.STRING:
+            return Selection(
+                ops, code=NUMBER["WRONG_TYPE"], reason=f"column {name} is {node.word}, not a number"
+            )
+        if ops[row, avro_schema.DEST] >= 0:
+            copies.append((int(ops[row, avro_schema.DEST]), dest))
+            continue
+        ops[row, avro_schema.DEST] = dest
+        texts += node.kind == avro_schema.STRING
+    for row in range(
+        len(ops) - 1, -1, -1
+    ):  # a nested record that is null leaves wanted fields without a number
+        if ops[row, avro_schema.KIND] == avro_schema.RECORD:
+            below = ops[row + 1 : ops[row, avro_schema.NEXT], avro_schema.DEST]
+            ops[row, avro_schema.DEST] = 0 if (below >= 0).any() else -1
+    avro_schema.mark_runs(ops)
+    return Selection(ops, tuple(copies), texts)
+
+
+def _columns_inside(table: Table) -> list[int]:
+    """Rows of the columns that are no records, those of nested records included, those of arrays and so on not."""
+    found, row = [], 0
+    while row < len(table.ops):
+        if table.ops[row, avro_schema.KIND] == avro_schema.RECORD:
+            row += 1
+        else:
+            found.append(row)
+            row = int(table.ops[row, avro_schema.NEXT])
+    return found

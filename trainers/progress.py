@@ -1,0 +1,71 @@
+"""The live display of a training run."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.progress import TaskID
+
+from gradstream.console import notes, progress
+from trainers.chain import WeightsRecord
+from trainers.job import Job
+from trainers.loop import Status
+
+
+class Watcher:
+    """A progress bar with step and loss on a terminal; elsewhere, a line now and then."""
+
+    EVERY = 10.0  # seconds between lines where there is no terminal
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._bar = progress("records")
+        self._task: TaskID | None = None
+        self._line = time.monotonic()
+        self._published = 0
+
+    def __enter__(self) -> Self:
+        if notes.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def status(self, status: Status) -> None:
+        if not notes.is_terminal:
+            self._tell(status)
+            return
+        if self._task is None:
+            self._task = self._bar.add_task(self.job.run_id, total=None)
+        self._bar.update(
+            self._task,
+            description=self._described(status),
+            completed=status.records,
+            total=status.total,
+        )
+
+    def published(self, record: WeightsRecord) -> None:
+        self._published += 1
+
+    def _described(self, status: Status) -> str:
+        loss = "–" if status.loss is None else f"{status.loss:.4g}"
+        epoch = f"epoch {status.epoch}/{self.job.epochs} " if self.job.in_epochs else ""
+        bad = f", {status.rejected:,} bad" if status.rejected else ""
+        return f"{self.job.run_id} {epoch}step {status.step:,} loss {loss}{bad}"
+
+    def _tell(self, status: Status) -> None:
+        if time.monotonic() - self._line >= self.EVERY:
+            self._line = time.monotonic()
+            notes.print(
+                f"{self._described(status)}, {status.records:,} records, {status.rate:,.0f}/s, "
+                f"{self._published} published",
+                soft_wrap=True,
+            )

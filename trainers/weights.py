@@ -1,0 +1,168 @@
+"""``gradstream weights``: what trainers have published, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+
+import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
+
+from gradstream import command
+from gradstream.config import Services
+from gradstream.console import notes, results
+from gradstream.errors import UsageError
+from gradstream.wire.codec_avro import AvroDecoder
+from gradstream.wire.kafka import end_offsets, require_topics
+from gradstream.wire.reader import open_log_reader
+from gradstream.wire.records import Records
+from gradstream.wire.registry import Registry
+from trainers.chain import STAGES, WeightsRecord
+from trainers.checkpoint import backwards, read_weights
+
+WIDE = 110  # columns of a terminal from which stages have columns of their own
+
+
+def main(argv: list[str]) -> int:
+    parser = command.parser("weights", "Show published weights, the newest last.")
+    parser.add_argument("--run", metavar="ID", help="of this run only")
+    parser.add_argument(
+        "--limit", default="10", metavar="N", help="so many of the newest (default: 10)"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="keep showing what is published, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line, with everything in it"
+    )
+    parser.add_argument("--weights-topic", default="gradstream_weights", metavar="TOPIC")
+    command.add_services(parser)
+    given = parser.parse_args(argv)
+    if not given.limit.isdecimal():
+        raise UsageError("BAD_VALUE", f"--limit {given.limit}: give a whole number from 0")
+    services = command.services(given)
+    require_topics(services, [given.weights_topic])
+    ends = end_offsets(services, given.weights_topic)
+    decoder = AvroDecoder(Registry(services.schema_registry_url))
+    found = newest(services, decoder, given.weights_topic, given.run, int(given.limit))
+    show(found, given)
+    if given.follow:
+        for record in follow(services, decoder, ends, given.run):
+            show([record], given, heading=False)
+    elif not found and not given.json:
+        notes.print(
+            f"no weights in {given.weights_topic}" + (f" of run {given.run}" if given.run else "")
+        )
+    return 0
+
+
+def newest(
+    services: Services, decoder: AvroDecoder, topic: str, run: str | None, limit: int
+) -> list[WeightsRecord]:
+    """The newest records, at most so many, oldest first."""
+    found: list[WeightsRecord] = []
+    for _, partition in sorted(end_offsets(services, topic)):
+        found += islice(_backwards(services, decoder, topic, partition, run), limit)
+    found.sort(key=lambda record: record.created)
+    return found[len(found) - limit :] if limit < len(found) else found
+
+
+def _backwards(
+    services: Services, decoder: AvroDecoder, topic: str, partition: int, run: str | None
+) -> Iterator[WeightsRecord]:
+    for records in backwards(services, topic, partition):
+        yield from reversed(_of_run(decoder, records, run))
+
+
+def _of_run(decoder: AvroDecoder, records: Records, run: str | None) -> list[WeightsRecord]:
+    values = records.value
+    if run is not None:
+        key = pa.scalar(run.encode(), records.key.type)
+        values = values.filter(pa.compute.fill_null(pa.compute.equal(records.key, key), False))
+    return read_weights(decoder, values) if len(values) else []
+
+
+def follow(
+    services: Services, decoder: AvroDecoder, ends: dict[tuple[str, int], int], run: str | None
+) -> Iterator[WeightsRecord]:
+    """Records as they are committed, for ever."""
+    with open_log_reader(services, ends) as reader:
+        while True:
+            records = reader.fetch(1000, 0.2)
+            if len(records):
+                yield from _of_run(decoder, records, run)
+
+
+def show(found: list[WeightsRecord], given: argparse.Namespace, heading: bool = True) -> None:
+    if given.json:
+        for record in found:
+            sys.stdout.write(json.dumps(record.summary()) + "\n")
+        sys.stdout.flush()
+    elif found:
+        results.print(table(found, results.width, heading))
+
+
+def table(found: list[WeightsRecord], width: int, heading: bool = True) -> Table:
+    """Rows that fit the width: a narrow terminal gets the stages in one column, and fewer weights."""
+    wide = width >= WIDE
+    shown = Table(show_header=heading, box=None, padding=(0, 1), expand=False, pad_edge=False)
+    right = {"justify": "right", "no_wrap": True}
+    shown.add_column("run", overflow="ellipsis", no_wrap=True, max_width=24 if wide else 14)
+    shown.add_column("step", **right)  # type: ignore[arg-type]
+    shown.add_column("epoch", **right)  # type: ignore[arg-type]
+    shown.add_column("loss", **right)  # type: ignore[arg-type]
+    shown.add_column("weights", overflow="ellipsis", no_wrap=True, ratio=1)
+    shown.add_column("rec/s", **right)  # type: ignore[arg-type]
+    shown.add_column("stages", overflow="ellipsis", no_wrap=True)
+    shown.add_column("offsets", overflow="ellipsis", no_wrap=True, max_width=26 if wide else 12)
+    for record in found:
+        shown.add_row(
+            record.run,
+            f"{record.step:,}",
+            str(record.epoch) if record.epochs else "",
+            "" if record.loss is None else f"{record.loss:.4g}",
+            weights(record, 4 if wide else 2),
+            short_count(record.records_per_second),
+            stages(record, 3 if wide else 1),
+            offsets(record),
+        )
+        if record.reason:
+            shown.add_row(Text("  └", style="dim"), "", "", "", Text(record.reason, style="dim"))
+    return shown
+
+
+def weights(record: WeightsRecord, most: int) -> str:
+    w = record.tensors.get("w")
+    if w is None:
+        return ""
+    numbers = " ".join(f"{x:.5g}" for x in w[:most].tolist())
+    return f"[{numbers}{' …' if len(w) > most else ''}]".replace("[", "\\[")
+
+
+def stages(record: WeightsRecord, most: int) -> str:
+    """The largest stages with their share of the time."""
+    spent = {stage: record.timings_us.get(stage, 0) for stage in STAGES}
+    total = max(record.elapsed_us, sum(spent.values()), 1)
+    largest = sorted(spent.items(), key=lambda item: -item[1])[:most]
+    return " ".join(f"{stage} {us / total:.0%}" for stage, us in largest if us)
+
+
+def offsets(record: WeightsRecord) -> str:
+    """Up to where the log is trained on, by partition."""
+    shown = [f"{partition}:{at}" for (_, partition), at in sorted(record.commits.items())]
+    return " ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
+
+
+def short_count(number: float) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+if __name__ == "__main__":
+    command.run(main, sys.argv[1:])

@@ -12,9 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
+from confluent_kafka import KafkaError
+
 from gradstream.config import Services
-from gradstream.errors import UsageError
-from gradstream.wire.kafka import Setting
+from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError, UsageError
+from gradstream.wire.kafka import Setting, log, require_topics, settings, unknown_topic
 from gradstream.wire.records import Records, TopicPartition
 
 Isolation = Literal["read_committed", "read_uncommitted"]
@@ -23,6 +25,23 @@ OnRebalance = Callable[[Change, frozenset[TopicPartition]], None]
 
 EARLIEST = -2  # as an offset: the first one that the partition still has
 LATEST = -1  # as an offset: after the last one
+
+LONGEST_WAIT = 1.0  # seconds in one fetch
+SLICE = 0.1  # seconds in one call of the client, which is deaf to Ctrl-C meanwhile
+JOIN_DEADLINE = (
+    45.0  # seconds; a dead member's open transaction hides the committed offsets for up to 30
+)
+ANSWER_DEADLINE = 10.0  # seconds for any other question to the broker
+CHUNK_BYTES = 1 << 30  # so that offsets of 32 bits always do
+
+# What the client recovers from by itself: worth telling, not worth stopping.
+_PASSING_NAMES = """
+_TRANSPORT _ALL_BROKERS_DOWN _TIMED_OUT _RESOLVE _WAIT_COORD _TIMED_OUT_QUEUE
+COORDINATOR_LOAD_IN_PROGRESS COORDINATOR_NOT_AVAILABLE NOT_COORDINATOR REQUEST_TIMED_OUT
+LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION BROKER_NOT_AVAILABLE REBALANCE_IN_PROGRESS
+UNKNOWN_MEMBER_ID ILLEGAL_GENERATION UNSTABLE_OFFSET_COMMIT NETWORK_EXCEPTION
+"""
+_PASSING = frozenset(getattr(KafkaError, name) for name in _PASSING_NAMES.split())
 
 
 class Reader(ABC):
@@ -38,12 +57,38 @@ class Reader(ABC):
     lost: bool = False
     trouble: str | None = None
 
+    def __init__(self, on_rebalance: OnRebalance | None = None) -> None:
+        self._on_rebalance = on_rebalance
+        self._owned: frozenset[TopicPartition] = frozenset()
+        self._positions: dict[TopicPartition, int] = {}
+
+    @classmethod
+    @abstractmethod
+    def in_group(
+        cls,
+        settings: Mapping[str, Setting],
+        topics: Sequence[str],
+        start: int,
+        headers: bool,
+        on_rebalance: OnRebalance | None,
+    ) -> Self:
+        """See open_reader; ``start`` is EARLIEST or LATEST."""
+
+    @classmethod
+    @abstractmethod
+    def of_log(
+        cls, settings: Mapping[str, Setting], offsets: Mapping[TopicPartition, int], headers: bool
+    ) -> Self:
+        """See open_log_reader."""
+
     @abstractmethod
     def fetch(self, max_records: int, timeout: float) -> Records:
-        """The next records, at most ``max_records``; returns when there are that many or ``timeout`` is over.
+        """The next records, at most ``max_records``: what is there already, else the first to come.
+
+        Empty when ``timeout`` is over, the end of a partition is met or the group changes.
 
         Args:
-            timeout: seconds; more than 1 counts as 1, so that Ctrl-C is answered.
+            timeout: seconds; more than 1 counts as 1, so that the caller's own clock is served.
 
         Raises:
             DataError: ``OFFSET_LOST``, ``UNKNOWN_TOPIC``.
@@ -58,21 +103,21 @@ class Reader(ABC):
     def committed(self) -> dict[TopicPartition, int]:
         """The group's committed offset of each partition that we own and that has one."""
 
-    @abstractmethod
     def position(self) -> dict[TopicPartition, int]:
         """The offset after the last record that fetch() gave, or after the end of the log where that was met.
 
         A partition of which nothing is known yet is missing. Markers of transactions at the end of a partition
         are counted when the end is met, so a position can be compared with end_offsets().
         """
+        return dict(self._positions)
 
     @abstractmethod
     def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
         """First offset and the one after the last; ``cached``: as of the last fetch, without asking (-1001 unknown)."""
 
-    @abstractmethod
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that this reader reads now."""
+        return self._owned
 
     @abstractmethod
     def pause(self, partitions: Collection[TopicPartition]) -> None:
@@ -88,6 +133,38 @@ class Reader(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave the group; a second call does nothing."""
+
+    def _gained(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Bookkeeping after partitions came, each with the offset at which it starts."""
+        self._owned |= offsets.keys()
+        self._positions.update({at: offset for at, offset in offsets.items() if offset >= 0})
+        self._changed("assigned", frozenset(offsets))
+
+    def _gone(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
+        """Bookkeeping while partitions go; they may still be committed for unless they are lost."""
+        self._changed("lost" if lost else "revoked", frozenset(partitions))
+        self._owned -= frozenset(partitions)
+        for at in partitions:
+            self._positions.pop(at, None)
+
+    def _changed(self, change: Change, partitions: frozenset[TopicPartition]) -> None:
+        self.rebalances += 1
+        self.lost = change == "lost"
+        if self._on_rebalance:
+            self._on_rebalance(change, partitions)
+
+    def _reached(self, at: TopicPartition, offset: int) -> None:
+        """Positions move forward, except by seek(): an end that was met may lie beyond records still to be told."""
+        if at in self._owned:
+            self._positions[at] = max(offset, self._positions.get(at, 0))
+
+    def _check_owned(self, partitions: Collection[TopicPartition]) -> None:
+        if foreign := sorted(set(partitions) - self._owned):
+            topic, partition = foreign[0]
+            raise RetryError(
+                "NOT_ASSIGNED",
+                f"partition {partition} of {topic!r} belongs to another member of the group now",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +205,12 @@ def open_reader(
         UnavailableError: ``BROKER_UNREACHABLE``.
         DataError: ``UNKNOWN_TOPIC``.
     """
-    raise NotImplementedError
+    require_topics(services, topics)
+    made = _reader_class(client)
+    asked = consumer_settings(services, group, isolation, tuning)
+    return made.in_group(
+        asked, list(topics), EARLIEST if start == "earliest" else LATEST, headers, on_rebalance
+    )
 
 
 def open_log_reader(
@@ -141,13 +223,94 @@ def open_log_reader(
     **tuning: Setting,
 ) -> Reader:
     """Reads given partitions from given offsets (or EARLIEST, LATEST), without a group and without commits."""
-    raise NotImplementedError
+    require_topics(services, {topic for topic, _ in offsets})
+    made = _reader_class(client)
+    asked = consumer_settings(services, "gradstream-log", isolation, tuning)
+    return made.of_log(asked, offsets, headers)
 
 
-def _client(asked: str | None) -> str:
-    name = asked or os.environ.get("GRADSTREAM_CLIENT") or "librdkafka"
+def _reader_class(client: str | None) -> type[Reader]:
+    name = client or os.environ.get("GRADSTREAM_CLIENT") or "librdkafka"
     if name not in ("librdkafka", "confluent"):
         raise UsageError(
             "UNKNOWN_CLIENT", f"there is no Kafka client {name!r}; use librdkafka or confluent"
         )
-    return name
+    # Imported here, since the two build on this module, and one of them brings Numba.
+    if name == "librdkafka":
+        try:
+            from gradstream.wire.librdkafka_reader import LibrdkafkaReader
+
+            LibrdkafkaReader.check()
+            return LibrdkafkaReader
+        except UnavailableError:
+            if client or "GRADSTREAM_CLIENT" in os.environ:
+                raise
+    from gradstream.wire.confluent_reader import ConfluentReader
+
+    return ConfluentReader
+
+
+def consumer_settings(
+    services: Services, group: str, isolation: Isolation, tuning: Mapping[str, Setting]
+) -> dict[str, Setting]:
+    """Settings that both clients read with; tuning may have underscores for dots."""
+    return {
+        # A full local queue stops librdkafka's fetching for this long: 1,000 by default, which halves the rate.
+        "fetch.queue.backoff.ms": 5,
+        "fetch.max.bytes": 64 << 20,
+        "max.partition.fetch.bytes": 16 << 20,
+        "queued.min.messages": 100_000,
+        "queued.max.messages.kbytes": 64 << 10,
+        # The end of a partition is told after an empty fetch, so after this long.
+        "fetch.wait.max.ms": 100,
+        **settings(services, {name.replace("_", "."): value for name, value in tuning.items()}),
+        "group.id": group,
+        "isolation.level": isolation,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # Whole partitions at a time, and the same numbers of several topics to the same member, for joins.
+        "partition.assignment.strategy": "range",
+        # A lost offset must stop us; where a new group starts we say ourselves at each assignment.
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+    }
+
+
+def starts(committed: Mapping[TopicPartition, int], start: int) -> dict[TopicPartition, int]:
+    """Where to begin: at the committed offset, or at ``start`` where there is none."""
+    return {at: offset if offset >= 0 else start for at, offset in committed.items()}
+
+
+def understand(code: int, text: str, at: TopicPartition | None) -> GradstreamError | None:
+    """What an error of the consumer means for the user; None for one that the client recovers from."""
+    place = f"partition {at[1]} of {at[0]!r}" if at else "the subscription"
+    if code == KafkaError._MAX_POLL_EXCEEDED:
+        log.warning(
+            "MAX_POLL_EXCEEDED: too long between two fetches, so the group took our partitions away; "
+            "make the chunks smaller or raise max.poll.interval.ms (%s)",
+            text,
+        )
+        return None
+    if code in _PASSING:
+        return None
+    if code in (
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._LOG_TRUNCATION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+    ):
+        return DataError(
+            "OFFSET_LOST",
+            f"{place}: the next record is no longer, or not yet, in the log ({text}); "
+            "begin anew with another group, or restore the topic",
+        )
+    if at and code in (
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    ):
+        return unknown_topic(at[0])
+    if code in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
+        return RetryError("FENCED", f"another process reads under our name now ({text})")
+    if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        return UnavailableError("NOT_AUTHORIZED", f"{place}: {text}; ask for the right to read it")
+    return UnavailableError("READ_FAILED", f"{place}: {text} (Kafka error {code})")

@@ -1,0 +1,447 @@
+"""A Reader on librdkafka's C API: batches of messages become columns without a Python object for a record."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from confluent_kafka import KafkaError
+
+from gradstream.errors import ConfigError, GradstreamError, UnavailableError
+from gradstream.wire import gather, librdkafka
+from gradstream.wire.kafka import Setting
+from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_entries, take_error
+from gradstream.wire.reader import (
+    ANSWER_DEADLINE,
+    CHUNK_BYTES,
+    JOIN_DEADLINE,
+    LONGEST_WAIT,
+    SLICE,
+    OnRebalance,
+    Reader,
+    starts,
+    understand,
+)
+from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
+
+_SLOTS = 1024  # partitions in one chunk; more than that makes a second chunk
+_CLOSE_DEADLINE = 5.0  # seconds to leave the group; without it the broker notices by itself
+
+
+class LibrdkafkaReader(Reader):
+    """See Reader. Make one with ``in_group`` or ``of_log``."""
+
+    @staticmethod
+    def check() -> None:
+        """Raise UnavailableError where the library cannot be used."""
+        librdkafka.load()
+        gather.compile_all()
+
+    @classmethod
+    def in_group(
+        cls,
+        settings: Mapping[str, Setting],
+        topics: Sequence[str],
+        start: int,
+        headers: bool,
+        on_rebalance: OnRebalance | None,
+    ) -> Self:
+        made = cls(settings, topics, start, headers, on_rebalance)
+        with PartitionList({(topic, -1): librdkafka.OFFSET_UNKNOWN for topic in topics}) as wanted:
+            made._check(made._lib.subscribe(made._handle, wanted.pointer), "subscribe")
+        return made
+
+    @classmethod
+    def of_log(
+        cls, settings: Mapping[str, Setting], offsets: Mapping[TopicPartition, int], headers: bool
+    ) -> Self:
+        topics = sorted({topic for topic, _ in offsets})
+        made = cls(settings, topics, librdkafka.OFFSET_UNKNOWN, headers, None)
+        for topic, partition in {topic: partition for topic, partition in offsets}.items():
+            # So the leaders are known; without them librdkafka would wait half a second.
+            made.watermarks((topic, partition))
+        made._assign(offsets)
+        made._owned = frozenset(offsets)
+        made._positions = {at: offset for at, offset in offsets.items() if offset >= 0}
+        return made
+
+    def __init__(
+        self,
+        settings: Mapping[str, Setting],
+        topics: Sequence[str],
+        start: int,
+        headers: bool,
+        on_rebalance: OnRebalance | None,
+    ) -> None:
+        super().__init__(on_rebalance)
+        self._lib = librdkafka.load()
+        self._start = start
+        self._topics = list(topics)
+        self._with_headers = headers
+        self._closed = False
+        self._raised: BaseException | None = None  # in a callback, where nobody could catch it
+        self._timestamp = librdkafka.address(self._lib.message_timestamp)
+        self._destroy = librdkafka.address(self._lib.message_destroy)
+        self._messages = np.zeros(0, np.int64)  # addresses; those in [_from, _to) are still ours
+        self._from = self._to = 0
+        # ctypes frees a callback that nobody holds, so we do.
+        self._callbacks = (
+            librdkafka.RebalanceCallback(self._on_change),
+            librdkafka.ErrorCallback(self._on_error),
+        )
+        self._handle = librdkafka.new_consumer(settings, *self._callbacks)
+        self._queue = self._lib.queue_get_consumer(self._handle)
+
+    # Reading
+
+    def fetch(self, max_records: int, timeout: float) -> Records:
+        self._check_open()
+        if self._from == self._to:
+            self._consume(max_records, min(timeout, LONGEST_WAIT))
+        self._raise_from_callback()
+        return self._take(max_records)
+
+    def _consume(self, max_records: int, timeout: float) -> None:
+        """Fill the array of messages with what is there already, else wait for the first to come."""
+        if len(self._messages) < max_records:
+            self._messages = np.zeros(max_records, np.int64)
+        deadline = time.monotonic() + timeout
+        changes = self.rebalances
+        self._pull(max_records, 0.0)
+        while self._to == 0 and not self._raised and changes == self.rebalances:
+            if (left := deadline - time.monotonic()) <= 0:
+                return
+            self._pull(1, min(left, SLICE))
+            self._pull(max_records - self._to, 0.0)
+
+    def _pull(self, most: int, timeout: float) -> None:
+        if most <= 0:
+            return
+        at = self._to
+        into = self._messages.ctypes.data + 8 * at
+        got = max(0, self._lib.consume_batch_queue(self._queue, int(timeout * 1000), into, most))
+        if self._to < at:  # a rebalance in there dropped some that we held
+            self._messages[self._to : self._to + got] = self._messages[at : at + got].copy()
+        self._to += got
+
+    def _take(self, max_records: int) -> Records:
+        """The messages that we hold, as columns; errors among them first."""
+        held = self._messages[self._from : min(self._to, self._from + max_records)]
+        if len(held) == 0:
+            self._from = self._to = 0
+            return self._empty()
+        n = len(held)
+        errors, slot = np.empty(n, np.int64), np.empty(n, np.int32)
+        topics, partitions = np.empty(_SLOTS, np.int64), np.empty(_SLOTS, np.int32)
+        last = np.empty(_SLOTS, np.int64)
+        looked, good, bad, value_bytes, key_bytes, used = gather.sort_out(
+            held, n, CHUNK_BYTES, errors, slot, topics, partitions, last
+        )
+        if bad:
+            # What is good lies before what was not looked at, so that an error here loses nothing.
+            held[looked - good : looked] = held[:good].copy()
+            self._from += looked - good
+            self._interpret(errors[:bad])
+        held = self._messages[self._from : self._from + good]
+        names = [self._lib.topic_name(int(pointer)).decode() for pointer in topics[:used]]
+        index = np.array([self._topic_index(name) for name in names], np.int32)
+        records = self._columns(held, good, value_bytes, key_bytes, slot, index, partitions)
+        self._from += good
+        if self._from == self._to:
+            self._from = self._to = 0
+        for name, partition, offset in zip(names, partitions[:used], last[:used], strict=True):
+            self._reached((name, int(partition)), int(offset) + 1)
+        if good:
+            self.trouble = None
+        return records
+
+    def _columns(
+        self,
+        messages: npt.NDArray[np.int64],
+        n: int,
+        value_bytes: int,
+        key_bytes: int,
+        slot: npt.NDArray[np.int32],
+        slot_topic: npt.NDArray[np.int32],
+        slot_partition: npt.NDArray[np.int32],
+    ) -> Records:
+        headers = self._headers(messages) if self._with_headers else no_headers
+        values, keys = np.empty(value_bytes, np.uint8), np.empty(key_bytes, np.uint8)
+        value_ends, key_ends = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
+        value_set, key_set = np.zeros(n // 8 + 1, np.uint8), np.zeros(n // 8 + 1, np.uint8)
+        offsets, timestamps = np.empty(n, np.int64), np.empty(n, np.int64)
+        null_values, null_keys = gather.gather(
+            messages, n, self._timestamp, self._destroy, values, value_ends, value_set, keys,
+            key_ends, key_set, offsets, timestamps,
+        )  # fmt: skip
+        slot = slot[:n]
+        return Records(
+            topics=tuple(self._topics),
+            topic=slot_topic[slot] if n else np.empty(0, np.int32),
+            partition=slot_partition[slot],
+            offset=offsets,
+            timestamp=timestamps,
+            key=_binary(n, keys, key_ends, key_set, null_keys),
+            value=_binary(n, values, value_ends, value_set, null_values),
+            headers=headers,
+        )
+
+    def _empty(self) -> Records:
+        nothing = np.empty(0, np.int64)
+        return self._columns(
+            nothing, 0, 0, 0, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
+        )
+
+    def _topic_index(self, name: str) -> int:
+        if name not in self._topics:
+            self._topics.append(name)
+        return self._topics.index(name)
+
+    def _headers(self, messages: npt.NDArray[np.int64]) -> Callable[[int], Headers]:
+        found = [list(self._headers_of(int(message))) for message in messages]
+        return found.__getitem__
+
+    def _headers_of(self, message: int) -> Iterator[tuple[str, bytes | None]]:
+        headers, value = ctypes.c_void_p(), ctypes.c_void_p()
+        name, size = ctypes.c_char_p(), ctypes.c_size_t()
+        if self._lib.message_headers(message, ctypes.byref(headers)) != 0:
+            return
+        place = 0
+        out = (ctypes.byref(name), ctypes.byref(value), ctypes.byref(size))
+        while self._lib.header_get_all(headers, place, *out) == 0:
+            text = (name.value or b"").decode(errors="replace")
+            yield text, ctypes.string_at(value.value, size.value) if value.value else None
+            place += 1
+
+    def _interpret(self, errors: npt.NDArray[np.int64]) -> None:
+        """Act on messages that are events or errors, and give them back."""
+        worst: GradstreamError | None = None
+        try:
+            for address in errors:
+                worst = worst or self._interpret_one(Message.from_address(int(address)))
+        finally:
+            gather.give_back(errors, len(errors), self._destroy)
+        if worst:
+            raise worst
+
+    def _interpret_one(self, message: Message) -> GradstreamError | None:
+        at = None
+        if message.rkt:
+            at = self._lib.topic_name(message.rkt).decode(), message.partition
+        if message.err == KafkaError._PARTITION_EOF and at:
+            self._reached(at, message.offset)
+            return None
+        text = ctypes.string_at(message.payload, message.len).decode(errors="replace")
+        self.trouble = text or error_text(message.err)
+        if message.err == KafkaError._FATAL:
+            return self._fatal()
+        return understand(message.err, self.trouble, at)
+
+    def _fatal(self) -> GradstreamError:
+        text = ctypes.create_string_buffer(512)
+        code = self._lib.fatal_error(self._handle, text, len(text))
+        words = text.value.decode(errors="replace")
+        return understand(code, words, None) or UnavailableError("READ_FAILED", words)
+
+    # Callbacks: on our own thread, from inside librdkafka, which cannot carry an exception.
+
+    def _on_change(self, handle: int, code: int, partitions: int, opaque: int) -> None:
+        try:
+            if code == librdkafka.ASSIGN_PARTITIONS:
+                self._on_assigned(frozenset(read_entries(partitions)))
+            else:
+                self._on_revoked(frozenset(read_entries(partitions)))
+        except BaseException as error:  # noqa: BLE001  fetch() raises it, Ctrl-C included
+            self._raised = self._raised or error
+
+    def _on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        offsets: Mapping[TopicPartition, int] = {}
+        try:
+            offsets = starts(self._ask_committed(partitions, JOIN_DEADLINE), self._start)
+        finally:
+            self._assign(offsets)
+        self._gained(offsets)
+
+    def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        try:
+            self._drop_held(partitions)
+            self._gone(partitions, lost=bool(self._lib.assignment_lost(self._handle)))
+        finally:
+            self._owned -= partitions
+            self._lib.assign(self._handle, None)
+
+    def _on_error(self, handle: int, code: int, reason: bytes, opaque: int) -> None:
+        try:
+            self.trouble = reason.decode(errors="replace")
+            if code == KafkaError._FATAL:
+                self._raised = self._raised or self._fatal()
+        except BaseException as error:  # noqa: BLE001  fetch() raises it
+            self._raised = self._raised or error
+
+    def _raise_from_callback(self) -> None:
+        if self._raised:
+            raised, self._raised = self._raised, None
+            raise raised
+
+    # Positions
+
+    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self._check_open()
+        self._check_owned(offsets.keys())
+        deadline = time.monotonic() + ANSWER_DEADLINE
+        left = dict(offsets)
+        while left:
+            with PartitionList(left) as wanted:
+                failed, text = take_error(
+                    self._lib.seek_partitions(self._handle, wanted.pointer, 1000)
+                )
+                # A partition that was assigned a moment ago cannot be sought yet, so try again.
+                refused = {at: err for at, (_, err) in wanted.entries().items() if err}
+            if time.monotonic() > deadline and (failed or refused):
+                code = next(iter(refused.values()), failed)
+                raise UnavailableError("SEEK_FAILED", f"{text or error_text(code)}; try again")
+            left = {at: offsets[at] for at in left if failed or at in refused}
+            if left:
+                time.sleep(0.01)
+        self._drop_held(offsets.keys())
+        for at, offset in offsets.items():
+            self._positions.pop(at, None)
+            if offset >= 0:
+                self._positions[at] = offset
+
+    def committed(self) -> dict[TopicPartition, int]:
+        self._check_open()
+        found = self._ask_committed(self._owned, ANSWER_DEADLINE)
+        return {at: offset for at, offset in found.items() if offset >= 0}
+
+    def _ask_committed(
+        self, partitions: Collection[TopicPartition], timeout: float
+    ) -> dict[TopicPartition, int]:
+        """Committed offsets, negative where there is none; asked in slices, so that Ctrl-C is answered."""
+        deadline = time.monotonic() + timeout
+        while partitions:
+            with PartitionList(partitions) as wanted:
+                code = self._lib.committed(self._handle, wanted.pointer, int(LONGEST_WAIT * 1000))
+                found = wanted.entries()
+            code = code or next((err for _, err in found.values() if err), 0)
+            if not code:
+                return {at: offset for at, (offset, _) in found.items()}
+            if understand(code, "", None) or time.monotonic() > deadline:
+                raise UnavailableError(
+                    "OFFSETS_UNKNOWN", f"no committed offsets of the group: {error_text(code)}"
+                )
+            time.sleep(0.05)
+        return {}
+
+    def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
+        self._check_open()
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        place = (self._handle, at[0].encode(), at[1], ctypes.byref(low), ctypes.byref(high))
+        if cached:
+            code = self._lib.get_watermark_offsets(*place)
+        else:
+            code = self._lib.query_watermark_offsets(*place, int(ANSWER_DEADLINE * 1000))
+        self._check(code, f"offsets of partition {at[1]} of {at[0]!r}")
+        return low.value, high.value
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_owned(partitions)
+        with PartitionList(partitions) as wanted:
+            self._check(self._lib.pause_partitions(self._handle, wanted.pointer), "pause")
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_owned(partitions)
+        with PartitionList(partitions) as wanted:
+            self._check(self._lib.resume_partitions(self._handle, wanted.pointer), "resume")
+
+    def group_metadata(self) -> object:
+        self._check_open()
+        metadata = self._lib.consumer_group_metadata(self._handle)
+        text, size = ctypes.c_void_p(), ctypes.c_size_t()
+        try:
+            code, why = take_error(
+                self._lib.consumer_group_metadata_write(
+                    metadata, ctypes.byref(text), ctypes.byref(size)
+                )
+            )
+        finally:
+            self._lib.consumer_group_metadata_destroy(metadata)
+        if code or not text.value:
+            raise UnavailableError("NO_GROUP", f"no metadata of the group: {why}")
+        try:
+            return ctypes.string_at(text.value, size.value)
+        finally:
+            self._lib.mem_free(None, text)
+
+    # Housekeeping
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._give_back_held()
+            take_error(self._lib.consumer_close_queue(self._handle, self._queue))
+            deadline = time.monotonic() + _CLOSE_DEADLINE
+            self._messages = np.zeros(1024, np.int64)
+            while not self._lib.consumer_closed(self._handle) and time.monotonic() < deadline:
+                self._pull(len(self._messages), SLICE)
+                self._give_back_held()
+        finally:
+            self._owned = frozenset()
+            self._lib.queue_destroy(self._queue)
+            self._lib.destroy_flags(self._handle, librdkafka.DESTROY_WITHOUT_CLOSE)
+        self._raise_from_callback()
+
+    def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
+        with PartitionList(offsets) as wanted:
+            self._check(self._lib.assign(self._handle, wanted.pointer), "assign")
+
+    def _drop_held(self, partitions: Collection[TopicPartition]) -> None:
+        """Give back messages of these partitions that were not handed out yet."""
+        held = self._messages[self._from : self._to]
+        if len(held) == 0:
+            return
+        keep = np.zeros(len(held), np.bool_)
+        for place, address in enumerate(held):
+            message = Message.from_address(int(address))
+            name = self._lib.topic_name(message.rkt).decode() if message.rkt else ""
+            keep[place] = (name, message.partition) not in partitions
+        gone = held[~keep]
+        gather.give_back(gone, len(gone), self._destroy)
+        kept = held[keep].copy()
+        self._to = self._from + len(kept)
+        self._messages[self._from : self._to] = kept
+
+    def _give_back_held(self) -> None:
+        held = self._messages[self._from : self._to]
+        gather.give_back(held, len(held), self._destroy)
+        self._from = self._to = 0
+
+    def _check(self, code: int, what: str) -> None:
+        if code:
+            text = error_text(code)
+            raise understand(code, text, None) or UnavailableError("READ_FAILED", f"{what}: {text}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError("READER_CLOSED", "this reader is closed; open another")
+
+
+def _binary(
+    n: int,
+    data: npt.NDArray[np.uint8],
+    ends: npt.NDArray[np.int32],
+    valid: npt.NDArray[np.uint8],
+    nulls: int,
+) -> pa.BinaryArray:
+    if nulls == n:
+        return pa.nulls(n, pa.binary())
+    bits = pa.py_buffer(valid) if nulls else None
+    buffers = [bits, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.BinaryArray.from_buffers(pa.binary(), n, buffers, nulls)

@@ -51,8 +51,7 @@ def up(argv: list[str]) -> int:
     )
     began = time.monotonic()
     try:
-        with notes.status("Starting Kafka, schema registry and KSQL engine ..."):
-            started = stack.up()
+        started = stack.up()
     except GradstreamError as error:
         for log in getattr(error, "__notes__", []):
             notes.print(log, style="dim", markup=False)

@@ -116,7 +116,7 @@ def command(folders: Folders, programs: Programs) -> list[str]:
 def _kafka(folders: Folders, programs: Programs) -> list[str]:
     log4j = f"-Dlog4j2.configurationFile={folders.config / 'log4j2.properties'}"
     flags = (log4j, "-Dlog4j2.disableJmx=true")
-    return [*java(folders, NAME, "256m", flags), "-cp", class_path(programs.kafka)]
+    return [*java(folders, programs, NAME, "256m", flags), "-cp", class_path(programs.kafka)]
 
 
 def _format(folders: Folders, programs: Programs, port: int, controller_port: int) -> None:
@@ -126,9 +126,9 @@ def _format(folders: Folders, programs: Programs, port: int, controller_port: in
     properties = folders.config / "format.properties"
     _write(properties, server_properties(port, controller_port, fresh))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    tool = [*_kafka(folders, programs), "kafka.tools.StorageTool", "format"]
     done = subprocess.run(
-        [*_kafka(folders, programs), "kafka.tools.StorageTool", "format", "-t", cluster]
-        + ["-c", str(properties)],
+        [*tool, "-t", cluster, "-c", str(properties)],
         capture_output=True,
         text=True,
         cwd=folders.home,

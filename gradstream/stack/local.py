@@ -11,15 +11,18 @@ import psutil
 
 from gradstream import config
 from gradstream.config import Services
+from gradstream.console import notes
 from gradstream.errors import ConfigError, UnavailableError
-from gradstream.stack import broker, engine, jars, ports, process, ready, registry, state
+from gradstream.stack import archives, broker, engine, jars, ports, process, registry, state
 from gradstream.stack.folders import Folders
 from gradstream.stack.lock import locked
 from gradstream.stack.process import Child
-from gradstream.stack.start import Start, addresses, undisturbed
+from gradstream.stack.start import Start, addresses, answers, undisturbed
 from gradstream.stack.state import State
 
-GRACE = 10.0  # seconds that a service gets to write out its data and end
+GRACE = (
+    20.0  # seconds that a service gets to write out its data (once: its archive of classes) and end
+)
 
 # listener: the flag that gives its port, None where nobody needs to know it
 LISTENERS = {
@@ -83,7 +86,7 @@ class LocalStack:
         if not engine.available():
             self.names = [broker.NAME, registry.NAME]
         self.timeout = timeout
-        self.cache = cache
+        self.cache = cache or jars.cache_folder()
         self._started = False
 
     @property
@@ -122,7 +125,9 @@ class LocalStack:
             kept = self._kept(before)
             chosen = self._ports(before, kept)
             kept = self._fitting(kept, before, chosen)
-            Start(self.folders, programs, chosen, kept, self.timeout).run()
+            missing = [name for name in self.names if name not in kept]
+            with notes.status(f"Starting {', '.join(missing) or 'nothing, waiting for all'} ..."):
+                Start(self.folders, programs, chosen, kept, self.timeout).run()
         return True
 
     def down(self, *, delete_data: bool = False) -> int:
@@ -135,16 +140,16 @@ class LocalStack:
             return 0
         with self._locked(), undisturbed():
             running = process.marked(self.folders.home)
-            known = state.read(self.folders) or State(None)
-            last = [
-                known.children[name]
-                for name in (broker.NAME, registry.NAME)
-                if name in known.children
-            ]
-            services = {child.pid for child in last}
+            found = state.read(self.folders)
+            last = {
+                child.pid
+                for name, child in (found.children if found else {}).items()
+                if name in (broker.NAME, registry.NAME)
+            }
             # The engine first: it commits and leaves its groups while there is a broker to tell.
-            process.stop([found for found in running if found.pid not in services], GRACE)
-            process.stop([found for found in running if found.pid in services], GRACE)
+            process.stop([one for one in running if one.pid not in last], GRACE)
+            if process.stop([one for one in running if one.pid in last], GRACE):
+                archives.adopt(self.folders, self.cache)
             state.forget(self.folders)
             if delete_data:
                 self.folders.delete_data()
@@ -235,19 +240,10 @@ class LocalStack:
 
     def _status(self, name: str, found: State) -> Status:
         services = addresses(found.ports)
-        address, healthy = {
-            broker.NAME: (
-                services.bootstrap_servers,
-                lambda: ready.broker_answers(services, found.ports["broker"]),
-            ),
-            registry.NAME: (
-                services.schema_registry_url,
-                lambda: ready.answers(found.ports["registry"], f"{registry.PATH}/subjects"),
-            ),
-            engine.NAME: (
-                services.ksql_url,
-                lambda: ready.answers(found.ports["engine"], "/info"),
-            ),
+        address = {
+            broker.NAME: services.bootstrap_servers,
+            registry.NAME: services.schema_registry_url,
+            engine.NAME: services.ksql_url,
         }[name]
         child = found.children.get(name)
         running = process.find(child, self.folders.home) if child else None
@@ -257,7 +253,7 @@ class LocalStack:
             memory, uptime = running.memory_info().rss, process.uptime(running)
         except psutil.Error:
             return Status(name, address, None, None, None, False)
-        return Status(name, address, running.pid, memory, uptime, healthy())
+        return Status(name, address, running.pid, memory, uptime, answers(name, found.ports))
 
 
 def _owner(listener: str) -> str:

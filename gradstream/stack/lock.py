@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def locked(file: Path, timeout: float, holder: str) -> Iterator[None]:
     """
     deadline = time.monotonic() + timeout
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with file.open("a") as opened:
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600)) as opened:
         told = False
         while True:
             try:

@@ -72,7 +72,7 @@ def _by_whom(port: int) -> str:
         for connection in psutil.net_connections("tcp"):
             if (
                 connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
+                and connection.laddr[1:] == (port,)
                 and connection.pid
             ):
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"

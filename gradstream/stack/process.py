@@ -7,6 +7,7 @@ has given to another program meanwhile is never taken for ours, and a child whos
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -101,22 +102,25 @@ def marked(home: Path) -> list[psutil.Process]:
     return [process for process in found if process.pid != os.getpid()]
 
 
-def stop(processes: Iterable[psutil.Process], grace: float) -> None:
-    """Ask all to end (SIGTERM), wait up to ``grace`` seconds for the last, end the rest (SIGKILL)."""
+def stop(processes: Iterable[psutil.Process], grace: float) -> bool:
+    """Ask all to end (SIGTERM), wait up to ``grace`` seconds for the last, end the rest (SIGKILL).
+
+    Returns:
+        Whether all ended by themselves.
+    """
     left = list(processes)
     for process in left:
         _signal(process, signal.SIGTERM)
-    _, left = psutil.wait_procs(left, timeout=grace)
-    for process in left:
+    _, late = psutil.wait_procs(left, timeout=grace)
+    for process in late:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=5.0)
+    psutil.wait_procs(late, timeout=5.0)
+    return not late
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)  # psutil refuses when the pid was given to another since
-    except psutil.NoSuchProcess:
-        pass
 
 
 def tail(log: Path, lines: int = 20) -> str:

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 from http.client import HTTPConnection, HTTPException
 
 from gradstream.config import Services
 from gradstream.errors import UnavailableError
 from gradstream.stack.ports import HOST
-
-
-def check_broker(services: Services, timeout: float) -> None:
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka import KafkaException
-
-    try:
-        AdminClient({"bootstrap.servers": services.bootstrap_servers, "log_level": 0}).list_topics(
-            timeout=timeout
-        )
-    except KafkaException as e:
-        raise UnavailableError("X", "x") from e
-
+from gradstream.wire.kafka import admin, answer, check_broker
 
 COMPATIBILITY = "BACKWARD"
-
-
-def accepts(port: int) -> bool:
-    """Whether anything listens there: the cheap question before the real one."""
-    try:
-        socket.create_connection((HOST, port), timeout=0.5).close()
-    except OSError:
-        return False
-    return True
+PROBE = "gradstream-stack-ready"  # a group that nobody joins
 
 
 def answers(port: int, path: str) -> bool:
@@ -44,10 +23,8 @@ def answers(port: int, path: str) -> bool:
     return status == 200
 
 
-def broker_answers(services: Services, port: int) -> bool:
+def broker_answers(services: Services) -> bool:
     """Whether the broker gives its metadata."""
-    if not accepts(port):
-        return False
     try:
         check_broker(services, timeout=1.0)
     except UnavailableError:
@@ -55,13 +32,15 @@ def broker_answers(services: Services, port: int) -> bool:
     return True
 
 
-def coordinators(services: Services) -> None:
-    """Make Kafka create its own topics now, so that the first group and the first transaction need not wait."""
-    from confluent_kafka.admin import AdminClient
-
-    a = AdminClient({"bootstrap.servers": services.bootstrap_servers})
-    for f in a.describe_consumer_groups(["gradstream-stack"]).values():
-        f.result()
+def groups_answer(services: Services) -> bool:
+    """Whether consumer groups can be formed; the first question makes Kafka create the topic for them."""
+    client = admin(services)
+    (group,) = client.describe_consumer_groups([PROBE], request_timeout=2.0).values()
+    try:
+        answer(services, group.result, 2.0)
+    except UnavailableError:
+        return False
+    return True
 
 
 def set_compatibility(port: int, base: str) -> None:

@@ -16,14 +16,17 @@ def command(folders: Folders, programs: Programs, port: int) -> list[str]:
     flags = (
         f"-Dquarkus.http.host={HOST}",
         f"-Dquarkus.http.port={port}",
+        # Health and metrics, which would listen on every address; nobody asks there, so any free port will do.
+        f"-Dquarkus.management.host={HOST}",
+        "-Dquarkus.management.port=0",
         "-Dapicurio.storage.kind=sql",
         "-Dapicurio.storage.sql.kind=h2",
         f"-Dapicurio.datasource.url=jdbc:h2:file:{folders.registry_data / 'registry'}",
-        "-Dquarkus.log.console.color=false",
+        "-Dquarkus.http.access-log.enabled=false",  # a line for each request would fill the disk in time
         "-Dquarkus.banner.enabled=false",
     )
     return [
-        *java(folders, NAME, "192m", flags),
+        *java(folders, programs, NAME, "192m", flags),
         "-jar",
         str(programs.registry / "quarkus-run.jar"),
     ]

@@ -7,19 +7,20 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gradstream.config import Services
 from gradstream.errors import UnavailableError
-from gradstream.stack import broker, engine, process, ready, registry, state
+from gradstream.stack import archives, broker, engine, process, ready, registry, state
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
 from gradstream.stack.ports import HOST
 from gradstream.stack.process import Child
 from gradstream.stack.state import State
 
+GROUPS = "broker's group coordinator"
 POLL = 0.03  # seconds between two rounds of questions
 QUICK = 1.5  # seconds that children get to end by themselves when a start is given up
 
@@ -31,6 +32,16 @@ def addresses(ports: Mapping[str, int]) -> Services:
         f"http://{HOST}:{ports['registry']}{registry.PATH}",
         f"http://{HOST}:{ports.get('engine', 8088)}",
     )
+
+
+def answers(service: str, ports: Mapping[str, int]) -> bool:
+    """Whether a service does its work now; it is asked, not looked at."""
+    if service == broker.NAME:
+        return ready.broker_answers(addresses(ports))
+    if service == GROUPS:
+        return ready.groups_answer(addresses(ports))
+    path = {registry.NAME: f"{registry.PATH}/subjects", engine.NAME: "/info"}[service]
+    return ready.answers(ports[service], path)
 
 
 class Start:
@@ -72,19 +83,10 @@ class Start:
         try:
             self._registry()
             self._broker()
-            self._wait(
-                {
-                    broker.NAME: lambda: ready.broker_answers(self.services, self.ports["broker"]),
-                    registry.NAME: lambda: ready.answers(
-                        self.ports["registry"], f"{registry.PATH}/subjects"
-                    ),
-                }
-            )
+            self._wait([broker.NAME, registry.NAME])
             self._engine()
             ready.set_compatibility(self.ports["registry"], registry.PATH)
-            ready.coordinators(self.services)
-            if "engine" in self.ports:
-                self._wait({engine.NAME: lambda: ready.answers(self.ports["engine"], "/info")})
+            self._wait([GROUPS, *([engine.NAME] if "engine" in self.ports else [])])
             return self._written(self.services)
         except BaseException:
             with undisturbed():
@@ -150,15 +152,15 @@ class Start:
         state.write(self.folders, now)
         return now
 
-    def _wait(self, questions: Mapping[str, Callable[[], bool]]) -> None:
-        pending = dict(questions)
+    def _wait(self, names: Sequence[str]) -> None:
+        pending = list(names)
         while pending:
-            for name, question in list(pending.items()):
+            for name in list(pending):
                 self._check_deaths()
-                if question():
-                    del pending[name]
+                if answers(name, self.ports):
+                    pending.remove(name)
             if pending and time.monotonic() > self.deadline:
-                raise self._late(next(iter(pending)))
+                raise self._late(pending[0])
             if pending:
                 time.sleep(POLL)
         self._check_deaths()
@@ -182,11 +184,12 @@ class Start:
             text,
         )
 
-    def _late(self, name: str) -> UnavailableError:
+    def _late(self, what: str) -> UnavailableError:
+        name = broker.NAME if what == GROUPS else what
         return _with_note(
             UnavailableError(
                 "NOT_READY",
-                f"the {name} did not answer within {self.timeout:g} s; its log is {self.folders.log(name)}; on a "
+                f"the {what} did not answer within {self.timeout:g} s; its log is {self.folders.log(name)}; on a "
                 f"slow machine give more time: gradstream up --timeout {self.timeout * 3:g}",
             ),
             self._tail(name),
@@ -199,6 +202,7 @@ class Start:
     def _undo(self) -> None:
         started = [process.find(self.children[name], self.folders.home) for name in self.handles]
         process.stop([found for found in started if found], QUICK)
+        archives.discard(self.folders)
         for name, handle in self.handles.items():
             handle.poll()
             del self.children[name]

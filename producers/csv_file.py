@@ -235,6 +235,10 @@ def _read(file: CsvFile, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBat
             ),
         )
         yield from reader
+        if text.quotes % 2:
+            # Perhaps a quote that is never closed: Arrow would take the rest of the file for one value.
+            for _ in numbered_rows(file.path, file.delimiter, file.max_expanded):
+                pass
 
 
 def _empty_text_to_null(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

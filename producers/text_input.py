@@ -36,6 +36,7 @@ class TextInput(io.RawIOBase):
         self.path = path
         self._limit = max_expanded
         self._read = 0
+        self.quotes = 0  # double quotes seen so far
         self._file = self._opened()
         try:
             self._ahead = self._take(4096)
@@ -88,6 +89,7 @@ class TextInput(io.RawIOBase):
                 "BAD_GZIP", f"{self.path} is damaged ({error}); fetch it again"
             ) from None
         self._read += len(data)
+        self.quotes += data.count(b'"')
         if self._compressed and self._read > self._limit:
             raise DataError(
                 "EXPANDS_TOO_LARGE",

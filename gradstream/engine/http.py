@@ -94,17 +94,17 @@ class Request:
             raise refuse(40800, "the request body did not come in time") from None
         return bytes(whole)
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """The body line by line as it comes, for requests that stream."""
+    async def lines(self) -> AsyncIterator[list[bytes]]:
+        """The body's lines, as many at once as came at once, for requests that stream."""
         rest = b""
         async for chunk in self.chunks:
             *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                yield line
             if len(rest) > self.limits.body:
                 raise refuse(41300, f"a line is larger than {self.limits.body} bytes")
+            if whole := [line for line in whole if line.strip()]:
+                yield whole
         if rest.strip():
-            yield rest
+            yield [rest]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,150 @@
+"""The statements that made the engine what it is, as a Kafka topic; replayed before the engine is ready.
+
+One partition, one JSON record a statement, variables already put in. Beside the text stands what a replay must not
+ask for again: the query's number, the ids of inferred schemas, the offsets from which a query starts. The first record
+of each run of an engine says where it listens: a second engine with the same service id asks there, and refuses to
+start if it gets an answer. Should it get none although the first one lives, the transactional id fences the first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx2
+import orjson
+import pyarrow as pa
+
+from gradstream.config import Services
+from gradstream.errors import DataError, RetryError
+from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
+from gradstream.wire.reader import open_log_reader
+from gradstream.wire.writer import Writer
+
+VERSION = 1
+CONFIGS = {"cleanup.policy": "delete", "retention.ms": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One executed statement.
+
+    Attributes:
+        number: the n of the query ids that the statement may have made.
+        properties: those that held for it, beyond the server's own.
+        schema_ids: for ``topic/key`` or ``topic/value``, the registered schema whose columns were taken.
+        start: for ``topic:partition``, the offset from which the query reads while its group has none.
+        query_id: of the query that the statement started, where it is another than its number gives.
+    """
+
+    statement: str
+    number: int
+    properties: dict[str, Any] = field(default_factory=dict)
+    schema_ids: dict[str, int] = field(default_factory=dict)
+    start: dict[str, int] = field(default_factory=dict)
+    query_id: str | None = None
+
+
+class CommandLog:
+    """The command topic of one service id."""
+
+    def __init__(self, services: Services, service_id: str) -> None:
+        self.services = services
+        self.service_id = service_id
+        self.topic = f"_confluent-ksql-{service_id}_command_topic"
+        self.count = 0
+        self._writer: Writer | None = None
+        self._leader: dict[str, Any] | None = None
+
+    def replay(self) -> Iterator[Command]:
+        """All commands from the first on.
+
+        Raises:
+            DataError: BAD_COMMAND, written by a later version or by something else.
+        """
+        ensure_topics(self.services, {self.topic: 1}, CONFIGS)
+        at = (self.topic, 0)
+        end = end_offsets(self.services, self.topic)[at]
+        begin = begin_offsets(self.services, self.topic)[at]
+        if begin >= end:
+            return
+        with open_log_reader(self.services, {at: begin}) as reader:
+            while reader.position().get(at, begin) < end:
+                records = reader.fetch(1000, 0.2)
+                for offset, value in zip(
+                    records.offset.tolist(), records.value.to_pylist(), strict=True
+                ):
+                    if command := self._read(offset, value):
+                        self.count += 1
+                        yield command
+
+    def _read(self, offset: int, value: bytes | None) -> Command | None:
+        try:
+            found = orjson.loads(value or b"")
+            if "engine" in found:
+                self._leader = found["engine"]
+                return None
+            if found.pop("version") != VERSION:
+                raise ValueError("another version")
+            return Command(**found)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                "BAD_COMMAND",
+                f"{self.topic}, offset {offset} is no statement of this engine ({error}); "
+                "use another --service-id, or the version that wrote it",
+            ) from None
+
+    def lead(self, address: str) -> None:
+        """Take over the log after replay().
+
+        Raises:
+            RetryError: ENGINE_RUNNING, another engine with this service id answers.
+        """
+        self._check_leader(address)
+        self._writer = Writer(
+            self.services, transactional_id=f"_confluent-ksql-{self.service_id}_command_runner"
+        )
+        own = {"address": address, "host": socket.gethostname(), "pid": os.getpid()}
+        self._append({"engine": own})
+
+    def _check_leader(self, own_address: str) -> None:
+        leader = self._leader
+        if not leader or leader["host"] != socket.gethostname():
+            return
+        if leader["address"] == own_address:
+            return  # the port is ours now, so whoever had it is gone
+        try:
+            info = httpx2.get(f"http://{leader['address']}/info", timeout=2.0, trust_env=False)
+            service = info.json()["KsqlServerInfo"]["ksqlServiceId"]
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            return
+        if service == self.service_id:
+            raise RetryError(
+                "ENGINE_RUNNING",
+                f"an engine with service id {self.service_id!r} runs at http://{leader['address']} "
+                f"(pid {leader['pid']}); stop it, or start this one with another --service-id",
+            )
+
+    def append(self, command: Command) -> int:
+        """Write a command; it is durable when this returns. Returns its sequence number.
+
+        Raises:
+            RetryError: another engine has taken over.
+        """
+        self._append({"version": VERSION, **asdict(command)})
+        self.count += 1
+        return self.count - 1
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        assert self._writer is not None, "lead() comes first"
+        self._writer.begin()
+        self._writer.send(self.topic, pa.array([orjson.dumps(record)], pa.binary()))
+        self._writer.commit(None, None)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None

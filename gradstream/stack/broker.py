@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import uuid
@@ -11,7 +12,7 @@ from pathlib import Path
 from gradstream.errors import UnavailableError
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
-from gradstream.stack.java import class_path, java
+from gradstream.stack.java import JAVA_ENVIRONMENT, class_path, java
 from gradstream.stack.ports import HOST
 
 NAME = "broker"
@@ -129,6 +130,7 @@ def _format(folders: Folders, programs: Programs, port: int, controller_port: in
     tool = [*_kafka(folders, programs), "kafka.tools.StorageTool", "format"]
     done = subprocess.run(
         [*tool, "-t", cluster, "-c", str(properties)],
+        env={**os.environ, **JAVA_ENVIRONMENT},
         capture_output=True,
         text=True,
         cwd=folders.home,
@@ -148,5 +150,8 @@ def _format(folders: Folders, programs: Programs, port: int, controller_port: in
 
 
 def _write(file: Path, text: str) -> None:
+    """Java reads these files as Latin-1 with ``\\uXXXX`` for the rest, whatever the language settings."""
+    units = text.encode("utf-16-be")
+    codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
     file.touch(mode=0o600)
-    file.write_text(text)
+    file.write_text("".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes))

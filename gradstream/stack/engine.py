@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -31,7 +30,3 @@ def environment() -> dict[str, str]:
     """So that the child finds the same gradstream as we are, installed or not."""
     root = str(Path(gradstream.__file__).parent.parent)
     return {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-
-
-def available() -> bool:
-    return importlib.util.find_spec("gradstream.engine.__main__") is not None

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradstream import config
+from gradstream.errors import ConfigError
+
+_SEPARATORS = ",:;$%\\\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,7 @@ class Folders:
     def make(self) -> None:
         """Make what is missing, 0700; the broker makes its data folder itself, whole or not at all."""
         for folder in (self.home, self.registry_data, self.config, self.logs, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
+            make(folder)
 
     def delete_data(self) -> None:
         """Delete all that the stack has written, and nothing else that may lie in the home."""
@@ -76,3 +78,36 @@ class Folders:
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.ports_file, self.stack_file):
             file.unlink(missing_ok=True)
+
+
+def make(folder: Path) -> None:
+    """Make a folder that only its owner can enter.
+
+    Raises:
+        ConfigError: ``FOLDER_REFUSED``, with the system's reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(
+            "FOLDER_REFUSED",
+            f"{folder} cannot be used: {error.strerror}; name another with GRADSTREAM_HOME (data) or "
+            "GRADSTREAM_CACHE (downloads)",
+        ) from error
+
+
+def usable(folder: Path) -> Path:
+    """The folder, absolute, if Java, Kafka and H2 can all be told its name.
+
+    Raises:
+        ConfigError: ``BAD_FOLDER``, it has a character that one of them takes for a separator.
+    """
+    bad = set(str(folder.absolute())) & set(_SEPARATORS)
+    if bad:
+        raise ConfigError(
+            "BAD_FOLDER",
+            f"{folder} has {min(bad)!r} in its name, which Java or Kafka takes for a separator; name another "
+            "with GRADSTREAM_HOME (data) or GRADSTREAM_CACHE (downloads)",
+        )
+    return folder.absolute()

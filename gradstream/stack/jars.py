@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gradstream.errors import DataError, UnavailableError
 from gradstream.stack.download import download
+from gradstream.stack.folders import make
 from gradstream.stack.lock import locked
 from gradstream.stack.pins import Pin, pins, sha256, tree_sum
 
@@ -55,7 +56,8 @@ def provide(cache: Path | None = None) -> Programs:
     """
     cache = cache or cache_folder()
     folder = cache / "jars"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make(cache)
+    make(folder)
     kafka = pins()["kafka"]
     (archive,) = pins()["registry"]
     registry = cache / f"{archive.artifact}-{archive.version}"

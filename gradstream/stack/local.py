@@ -14,10 +14,10 @@ from gradstream.config import Services
 from gradstream.console import notes
 from gradstream.errors import ConfigError, UnavailableError
 from gradstream.stack import archives, broker, engine, jars, ports, process, registry, state
-from gradstream.stack.folders import Folders
+from gradstream.stack.folders import Folders, usable
 from gradstream.stack.lock import locked
 from gradstream.stack.process import Child
-from gradstream.stack.start import Start, addresses, answers, undisturbed
+from gradstream.stack.start import QUICK, Start, addresses, answers, undisturbed
 from gradstream.stack.state import State
 
 GRACE = (
@@ -80,13 +80,11 @@ class LocalStack:
         timeout: float = 60.0,
         cache: Path | None = None,
     ) -> None:
-        self.folders = Folders((home or config.home()).resolve())
+        self.folders = Folders(usable((home or config.home()).resolve()))
         self.given = {"broker": kafka_port, "registry": registry_port, "engine": ksql_port}
         self.names = [broker.NAME, registry.NAME, *([engine.NAME] if with_engine else [])]
-        if not engine.available():
-            self.names = [broker.NAME, registry.NAME]
         self.timeout = timeout
-        self.cache = cache or jars.cache_folder()
+        self.cache = usable(cache or jars.cache_folder())
         self._started = False
 
     @property
@@ -116,11 +114,11 @@ class LocalStack:
         """
         if self._runs():
             return False
+        self.folders.make()
         programs = jars.provide(self.cache)
         with self._locked():
             if self._runs():  # another up was quicker
                 return False
-            self.folders.make()
             before = state.read(self.folders)
             kept = self._kept(before)
             chosen = self._ports(before, kept)
@@ -130,35 +128,49 @@ class LocalStack:
                 Start(self.folders, programs, chosen, kept, self.timeout).run()
         return True
 
-    def down(self, *, delete_data: bool = False) -> int:
+    def down(self, *, delete_data: bool = False, hurry: bool = False) -> int:
         """Stop all services of this home, recorded or lost from the record.
+
+        Args:
+            delete_data: delete topics, schemas, offsets and logs too.
+            hurry: stop all at once within two seconds, as after Ctrl-C; Kafka and the registry bear that.
 
         Returns:
             How many processes were stopped.
         """
         if not self.folders.home.is_dir():
             return 0
-        with self._locked(), undisturbed():
+        with self._locked():
             running = process.marked(self.folders.home)
-            found = state.read(self.folders)
-            last = {
-                child.pid
-                for name, child in (found.children if found else {}).items()
-                if name in (broker.NAME, registry.NAME)
-            }
+            last = [] if hurry else self._stores(running)
             # The engine first: it commits and leaves its groups while there is a broker to tell.
-            process.stop([one for one in running if one.pid not in last], GRACE)
-            if process.stop([one for one in running if one.pid in last], GRACE):
+            gone = process.stop(
+                [one for one in running if one not in last], QUICK if hurry else GRACE
+            )
+            if process.stop(last, GRACE) and gone:
                 archives.adopt(self.folders, self.cache)
             state.forget(self.folders)
             if delete_data:
                 self.folders.delete_data()
         return len(running)
 
+    def _stores(self, running: list[psutil.Process]) -> list[psutil.Process]:
+        """Those of the processes that hold data."""
+        found = state.read(self.folders)
+        children = found.children if found else {}
+        pids = {children[name].pid for name in (broker.NAME, registry.NAME) if name in children}
+        return [one for one in running if one.pid in pids]
+
     def status(self) -> list[Status]:
-        """Every service of the stack, asked now; empty when none runs."""
+        """Every service of the stack, asked now; empty when none runs.
+
+        A record that a crash or reboot has left behind is removed.
+        """
         found = state.read(self.folders)
         if found is None:
+            return []
+        if not any(process.find(child, self.folders.home) for child in found.children.values()):
+            state.forget(self.folders)
             return []
         names = [name for name in (broker.NAME, registry.NAME, engine.NAME) if name in found.ports]
         return [self._status(name, found) for name in names]
@@ -174,7 +186,8 @@ class LocalStack:
         trace: TracebackType | None,
     ) -> None:
         if self._started:
-            self.down()
+            with undisturbed():
+                self.down(hurry=kind is KeyboardInterrupt)
 
     def _locked(self) -> AbstractContextManager[None]:
         holder = f"another gradstream up or down is at work in {self.folders.home}"
@@ -188,14 +201,19 @@ class LocalStack:
         statuses = {status.service: status.healthy for status in self.status()}
         if not all(statuses.get(name) for name in self.names):
             return False
-        for listener, given in self.given.items():
-            if given is not None and found.ports.get(listener) != given:
-                raise ConfigError(
-                    "ALREADY_RUNNING",
-                    f"the stack in {self.folders.home} runs with the {listener} on port {found.ports.get(listener)}, "
-                    f"not {given}; to move it, run gradstream down first",
-                )
+        for listener, port in found.ports.items():
+            self._check_given(listener, port)
         return True
+
+    def _check_given(self, listener: str, port: int) -> None:
+        """What runs cannot move."""
+        given = self.given.get(listener)
+        if given not in (None, port):
+            raise ConfigError(
+                "ALREADY_RUNNING",
+                f"the stack in {self.folders.home} runs with the {listener} on port {port}, not {given}; "
+                "to move it, run gradstream down first",
+            )
 
     def _kept(self, before: State | None) -> dict[str, Child]:
         """Children that still run; whatever else carries our mark is stopped, nobody could find it later."""
@@ -218,6 +236,7 @@ class LocalStack:
         for listener in LISTENERS:
             owner = _owner(listener)
             if owner in kept and listener in last:
+                self._check_given(listener, last[listener])
                 chosen[listener] = last[listener]
                 taken.add(last[listener])
         for listener, flag in LISTENERS.items():

@@ -16,6 +16,7 @@ from gradstream.errors import UnavailableError
 from gradstream.stack import archives, broker, engine, process, ready, registry, state
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
+from gradstream.stack.java import JAVA_ENVIRONMENT
 from gradstream.stack.ports import HOST
 from gradstream.stack.process import Child
 from gradstream.stack.state import State
@@ -102,6 +103,7 @@ class Start:
                 registry.NAME,
                 registry.command(self.folders, self.programs, self.ports["registry"]),
                 self.folders.log(registry.NAME),
+                extra=JAVA_ENVIRONMENT,
             )
 
     def _broker(self) -> None:
@@ -115,6 +117,7 @@ class Start:
                 broker.command(self.folders, self.programs),
                 self.folders.output(broker.NAME),
                 keep=self.folders.log(broker.NAME),
+                extra=JAVA_ENVIRONMENT,
             )
 
     def _engine(self) -> None:
@@ -186,11 +189,16 @@ class Start:
 
     def _late(self, what: str) -> UnavailableError:
         name = broker.NAME if what == GROUPS else what
+        if name in self.handles:
+            remedy = (
+                f"on a slow machine give more time: gradstream up --timeout {self.timeout * 3:g}"
+            )
+        else:
+            remedy = "it has run since before, so run gradstream down, then gradstream up"
         return _with_note(
             UnavailableError(
                 "NOT_READY",
-                f"the {what} did not answer within {self.timeout:g} s; its log is {self.folders.log(name)}; on a "
-                f"slow machine give more time: gradstream up --timeout {self.timeout * 3:g}",
+                f"the {what} did not answer within {self.timeout:g} s; its log is {self.folders.log(name)}; {remedy}",
             ),
             self._tail(name),
         )

@@ -36,6 +36,7 @@ CODES: tuple[str, ...] = (
     "UNKNOWN_CONTROL",
     "BAD_ENUM",
     "BAD_BOOLEAN",
+    "BAD_TEXT",
 )
 NUMBER: dict[str, int] = {code: number for number, code in enumerate(CODES)}
 OK = NUMBER["OK"]

@@ -27,7 +27,7 @@ from gradstream.wire.records import Records, TopicPartition
 from gradstream.wire.writer import Fenced, TransactionAborted, Writer
 from trainers import checkpoint
 from trainers.batches import Batches, Range
-from trainers.chain import WeightsRecord
+from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
 from trainers.dead_letters import DeadLetters
 from trainers.interrupts import Broken, Interrupts
@@ -543,7 +543,7 @@ class Trainer:
             records_rejected=self.rejected,
             elapsed_us=self.clock.elapsed_us,
             records_since=self.tally.records,
-            timings_us=self.clock.read(),
+            timings_us=dict.fromkeys(STAGES, 0) | self.clock.read(),
             inputs=tuple(inputs),
             topic_id=plan.topic_id,
             turn=self.batches.turn,

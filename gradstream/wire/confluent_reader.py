@@ -59,9 +59,9 @@ class ConfluentReader(Reader):
     ) -> Self:
         topics = sorted({topic for topic, _ in offsets})
         made = cls(settings, topics, _OFFSET_UNKNOWN, headers, None)
-        for topic, partition in {topic: partition for topic, partition in offsets}.items():
+        for topic in topics:
             # So the leaders are known; without them librdkafka would wait half a second.
-            made.watermarks((topic, partition))
+            made.watermarks(next(at for at in offsets if at[0] == topic))
         made._consumer.assign(_places(offsets))
         made._owned = frozenset(offsets)
         made._positions = {at: offset for at, offset in offsets.items() if offset >= 0}

@@ -161,7 +161,7 @@ def give_back(messages, n, destroy):
             messages[i] = 0
 
 
-def compile_all():
+def compile_all() -> None:
     """Compile, or load from the cache on disk, before the first record waits for it."""
     words, numbers, bits = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.uint8)
     sort_out(words, 0, 0, words, numbers, words, numbers, words)

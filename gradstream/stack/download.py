@@ -87,13 +87,13 @@ class _Fetch:
         if have == pin.size:
             self.events.put((pin, have))
             return
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         with client.stream("GET", address, headers=headers) as answer:
             answer.raise_for_status()
             resumed = answer.status_code == 206
             self.events.put((pin, have if resumed else 0))
             with part.open("ab" if resumed else "wb") as file:
-                for chunk in answer.iter_bytes(CHUNK):
+                for chunk in answer.iter_raw(CHUNK):
                     if self.stop.is_set():
                         return
                     file.write(chunk)

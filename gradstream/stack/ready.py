@@ -14,13 +14,23 @@ COMPATIBILITY = "BACKWARD"
 PROBE = "gradstream-stack-ready"  # a group that nobody joins
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether GET gets a 200."""
+def registry_answers(port: int, base: str) -> bool:
+    """Whether the registry lists its subjects."""
     try:
-        status, _ = _call(port, "GET", path)
+        status, _ = _call(port, "GET", f"{base}/subjects")
     except (OSError, HTTPException):
         return False
     return status == 200
+
+
+def engine_answers(port: int) -> bool:
+    """Whether the engine says that it runs; it listens earlier, while it still resumes its queries."""
+    try:
+        _, answer = _call(port, "GET", "/info")
+    except (OSError, HTTPException):
+        return False
+    info = answer.get("KsqlServerInfo")
+    return isinstance(info, dict) and info.get("serverStatus") == "RUNNING"
 
 
 def broker_answers(services: Services) -> bool:

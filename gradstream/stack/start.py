@@ -41,8 +41,9 @@ def answers(service: str, ports: Mapping[str, int]) -> bool:
         return ready.broker_answers(addresses(ports))
     if service == GROUPS:
         return ready.groups_answer(addresses(ports))
-    path = {registry.NAME: f"{registry.PATH}/subjects", engine.NAME: "/info"}[service]
-    return ready.answers(ports[service], path)
+    if service == registry.NAME:
+        return ready.registry_answers(ports[service], registry.PATH)
+    return ready.engine_answers(ports[service])
 
 
 class Start:

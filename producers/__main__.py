@@ -162,7 +162,7 @@ def _add_csv(kinds: Kinds) -> None:
     parser.add_argument(
         "--stream", default="", metavar="NAME", help="of the source; else the topic's"
     )
-    parser.add_argument("--delimiter", default=",", metavar="C", help="of the file")
+    parser.add_argument("--delimiter", default=",", metavar="C", help="of the file; tab for tabs")
     _add_max_expanded(parser)
     _add_sending(parser, None)
 
@@ -202,7 +202,11 @@ def _add_sending(parser: command.Parser, topic: str | None) -> None:
     )
     group.add_argument("--rate", type=float, metavar="R", help="records a second, evenly")
     group.add_argument(
-        "--wait", type=float, default=8.0, metavar="SECONDS", help="for the broker to answer"
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for a broker that is not there yet, as in a start-up script",
     )
     group.add_argument(
         "--sql",
@@ -261,7 +265,7 @@ def _csv(arguments: argparse.Namespace, schedule: Schedule | None) -> Feed:
         task = bar.add_task(f"checking {arguments.file.name}", total=None)
         file = scan(
             arguments.file,
-            delimiter=arguments.delimiter,
+            delimiter={"tab": "\t", "\\t": "\t"}.get(arguments.delimiter, arguments.delimiter),
             max_expanded=arguments.max_expanded,
             on_progress=lambda rows: bar.update(task, completed=rows),
         )

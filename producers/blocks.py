@@ -18,7 +18,12 @@ Block: TypeAlias = Callable[[int], pa.RecordBatch]
 """From the number of a block's first row to its BLOCK rows; called in order, once for each block."""
 
 
-def chunks(block: Block, rows: int | None, chunk_rows: int = BLOCK) -> Iterator[pa.RecordBatch]:
+def usual_chunk(columns: int) -> int:
+    """Rows that are worth a call: many, since each call has its price, but only some mebibytes of them."""
+    return min(4 * BLOCK, max(BLOCK // 4, 2**19 // columns))
+
+
+def chunks(block: Block, rows: int | None, chunk_rows: int) -> Iterator[pa.RecordBatch]:
     """The first ``rows`` rows (None: without end) in record batches of ``chunk_rows``, the last one shorter."""
     waiting: list[pa.RecordBatch] = []
     held = made = 0

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.errors import UsageError
-from producers.blocks import BLOCK, Block, chunks, emptied, streams
+from producers.blocks import BLOCK, Block, chunks, emptied, streams, usual_chunk
 from producers.names import USERS, pick
 
 V = tuple(f"V{number}" for number in range(1, 29))
@@ -83,9 +83,9 @@ class Fraud:
             if not 0 <= share <= 1:
                 raise UsageError("BAD_SHARE", f"{name} share {share} is not between 0 and 1")
 
-    def batches(self, chunk_rows: int = BLOCK) -> Iterator[pa.RecordBatch]:
-        """The rows in record batches of ``chunk_rows``, on which the data do not depend."""
-        return chunks(self._block(), self.rows, chunk_rows)
+    def batches(self, chunk_rows: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in record batches of ``chunk_rows`` (None: a fitting number); the data do not depend on it."""
+        return chunks(self._block(), self.rows, chunk_rows or usual_chunk(len(self.schema)))
 
     def _block(self) -> Block:
         v, label, amount, when, user, empty = streams(self.seed, 6)

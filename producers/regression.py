@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.errors import UsageError
-from producers.blocks import BLOCK, Block, chunks, emptied, streams
+from producers.blocks import BLOCK, Block, chunks, emptied, streams, usual_chunk
 from producers.names import SENSORS, pick
 
 MAX_FEATURES = 1000
@@ -106,10 +106,10 @@ class Regression:
             return np.array(self.weights, dtype=np.float64)
         return self._drawn_weights.copy()
 
-    def batches(self, chunk_rows: int = BLOCK) -> Iterator[pa.RecordBatch]:
-        """The rows in record batches of ``chunk_rows``, on which the data do not depend."""
+    def batches(self, chunk_rows: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in record batches of ``chunk_rows`` (None: a fitting number); the data do not depend on it."""
         block = self._golden() if self.data == "golden" else self._gaussian()
-        return chunks(block, self.rows, chunk_rows)
+        return chunks(block, self.rows, chunk_rows or usual_chunk(len(self.schema)))
 
     def _golden(self) -> Block:
         assert self.rows is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -84,7 +85,7 @@ def produce(
     partitions: int | None = None,
     schedule: Schedule | None = None,
     pace: Pace | None = None,
-    wait: float = 8.0,
+    wait: float = 0.0,
 ) -> Sent:
     """Send all rows in order; row i goes to partition i modulo their number, so the log is a function of the data.
 
@@ -93,7 +94,7 @@ def produce(
         on_progress: called with the number of records handed over so far.
         partitions: of a topic that does not exist yet; None for two, or for what the topic has.
         schedule: when each record is due; None for as fast as possible.
-        wait: seconds to wait for the broker.
+        wait: seconds for which to ask again where no broker answers yet.
 
     Raises:
         UnavailableError: broker or registry is not there.
@@ -102,7 +103,7 @@ def produce(
         DataError: RECORD_TOO_LARGE.
         Interrupted: Ctrl-C; what was under way has been flushed.
     """
-    kafka.check_broker(services, timeout=wait)
+    _wait_for_broker(services, wait)
     count = _partitions(services, topic, partitions)
     started = time.monotonic()
     handed = size = 0
@@ -120,6 +121,17 @@ def produce(
             _last_flush(writer)
             raise Interrupted(_counted(topic, writer, size, started)) from None
         return _counted(topic, writer, size, started)
+
+
+def _wait_for_broker(services: Services, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return kafka.check_broker(services)
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _partitions(services: Services, topic: str, wanted: int | None) -> int:
@@ -197,8 +209,8 @@ def encoder(services: Services, topic: str, schema: pa.Schema, format: Format) -
             from gradstream.wire.registry import Registry
 
             record = avro_schema(schema)
-            registry = Registry(services.schema_registry_url)
-            schema_id = registry.register(f"{topic}-value", json.dumps(record))
+            with contextlib.closing(Registry(services.schema_registry_url)) as registry:
+                schema_id = registry.register(f"{topic}-value", json.dumps(record))
             return lambda batch: codec_avro.encode(batch, record, schema_id)
     raise UsageError("BAD_FORMAT", f"unknown format {format!r}; one of DELIMITED, JSON, AVRO")
 

@@ -53,6 +53,14 @@ def test_csv_prints_its_sql_and_the_next_command(
     assert "--source people_training --target TARGET" in " ".join(shown.err.split())
 
 
+def test_tabs_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.tsv"
+    path.write_text("a\tb\n1\tx\n")
+    for typed in ("tab", "\\t", "\t"):
+        assert main(["csv", str(path), "--topic", "t", "--dry-run", "--delimiter", typed]) == 0
+        assert "A INT, B VARCHAR" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "code"),
     [
@@ -92,7 +100,9 @@ def test_an_unreachable_broker_is_one_line_with_its_address() -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets it, nobody answers
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UnavailableError, match=rf"BROKER_UNREACHABLE.*{address}"):
-            main(["regression", "--bootstrap-servers", address, "--wait", "2"])
+            main(["regression", "--bootstrap-servers", address])
+        with pytest.raises(UnavailableError, match="BROKER_UNREACHABLE"):
+            main(["regression", "--bootstrap-servers", address, "--wait", "0.5"])
     with pytest.raises(ConfigError, match="EMPTY_ADDRESS"):
         main(["regression", "--bootstrap-servers", ""])
 

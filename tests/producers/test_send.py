@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -23,6 +24,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, UnavailableError, UsageError
+from gradstream.wire import kafka
 from gradstream.wire.kafka import end_offsets, ensure_topics
 from gradstream.wire.registry import Registry
 from producers.__main__ import main
@@ -99,7 +101,8 @@ def test_avro_rows_lie_in_the_topic_as_generated(services: Services, unique: Uni
     topic = unique("produced")
     data = Fraud(rows=700, empty_share=0.3)
     produce(services, topic, data.batches(), "AVRO")
-    schema_id, _, text = Registry(services.schema_registry_url).latest(f"{topic}-value")
+    with contextlib.closing(Registry(services.schema_registry_url)) as registry:
+        schema_id, _, text = registry.latest(f"{topic}-value")
     schema = fastavro.parse_schema(json.loads(text))
     found = []
     for value in in_order(landed(services, topic)):
@@ -193,6 +196,26 @@ def test_a_registry_that_is_down_stops_before_anything_is_sent(
     assert sum(end_offsets(services, topic).values()) == 0
 
 
+def test_waiting_for_a_broker_asks_again_until_it_is_there(
+    services: Services, unique: Unique, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    real = kafka.check_broker
+
+    def late(found: Services, timeout: float = 8.0) -> None:
+        asked.append(timeout)
+        if len(asked) < 3:
+            raise UnavailableError("BROKER_UNREACHABLE", "not yet")
+        real(found, timeout)
+
+    monkeypatch.setattr(kafka, "check_broker", late)
+    with pytest.raises(UnavailableError, match="not yet"):
+        produce(services, unique("late"), Regression(rows=10).batches())
+    assert len(asked) == 1
+    sent = produce(services, unique("late"), Regression(rows=10).batches(), wait=30)
+    assert sent.records == 10
+
+
 def test_an_interrupt_keeps_and_tells_what_was_sent(services: Services, unique: Unique) -> None:
     topic = unique("produced")
 
@@ -244,9 +267,10 @@ def test_ctrl_c_flushes_and_says_what_was_sent(
     told = re.search(r"stopped: sent ([\d,]+) records", shown)
     assert told, shown
     arrived = sum(end_offsets(services, topic).values())
-    assert int(told[1].replace(",", "")) <= arrived
-    if "unconfirmed" not in shown:
-        assert int(told[1].replace(",", "")) == arrived
+    # The one record in whose call the signal came may be counted or not.
+    counted = int(told[1].replace(",", ""))
+    assert counted <= arrived
+    assert arrived - counted <= 1 or "unconfirmed" in shown
 
 
 def test_a_csv_file_reaches_the_topic(

@@ -1,8 +1,8 @@
 """DELIMITED: one CSV record per value, read and written as ksqlDB does, a whole chunk at a time.
 
 Reading has two paths with one result. Plain rows (no quotes, the right number of fields, numbers that Arrow and Java
-read alike) are joined into one block that Arrow's CSV reader parses to columns. All others take the exact path, field by field in
-Python.
+read alike) are joined into one block that Arrow's CSV reader parses to columns. All others take the exact path, field by
+field in Python.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ import pyarrow.csv
 from gradstream.wire import csv_record
 from gradstream.wire.decoded import Decoded
 from gradstream.wire.faults import NUMBER
-from gradstream.wire.java_text import double_texts, parse_decimal, parse_double, parse_integer
+from gradstream.wire.java_text import (
+    DAY_MS,
+    double_texts,
+    fitted,
+    parse_decimal,
+    parse_double,
+    parse_integer,
+)
 
 # Bytes joined and handed to the CSV reader at once (each call costs half a millisecond); bytes that it parses at once
-# (larger than the cache is slower).
+# (larger than the cache is slower); bytes of a row that it may see (it refuses rows longer than two of its blocks).
 BLOCK = 4 << 20
 READ = 1 << 20
-LONGEST = (
-    READ // 2
-)  # bytes of a row that the reader may see; it refuses rows longer than two of its blocks
-DAY_MS = 86_400_000
-_EXACT = decimal.Context(prec=100, traps=[decimal.InvalidOperation])
+LONGEST = READ // 2
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -406,19 +409,6 @@ def _time(text: str) -> int:
     if not 0 <= value <= DAY_MS:
         raise ValueError("not a number of milliseconds of a day")
     return value
-
-
-def fitted(value: decimal.Decimal, type_: pa.DataType) -> decimal.Decimal:
-    """The value with the type's scale; ValueError where that would round or overflow, as ksqlDB's ensureFit."""
-    if value and value.adjusted() >= type_.precision - type_.scale:
-        raise ValueError("Numeric field overflow")
-    try:
-        exact = value.quantize(decimal.Decimal(1).scaleb(-type_.scale), context=_EXACT)
-    except decimal.InvalidOperation:
-        raise ValueError("Numeric field overflow") from None
-    if exact != value:
-        raise ValueError("Cannot fit decimal without rounding")
-    return exact
 
 
 def _record(

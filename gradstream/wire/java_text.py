@@ -7,12 +7,16 @@ not). Digits are the shortest that read back as the same number, which is what J
 
 from __future__ import annotations
 
+import decimal
 import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+DAY_MS = 86_400_000  # the largest TIME that ksqlDB reads
+
+_EXACT = decimal.Context(prec=100, traps=[decimal.InvalidOperation])
 _TRIMMED = "".join(map(chr, range(0x21)))  # what String.trim() takes off
 _DOUBLE = re.compile(
     r"[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?)\Z"
@@ -115,3 +119,16 @@ def parse_decimal(text: str) -> str:
     if _DECIMAL.match(text) is None:
         raise ValueError("not a decimal number")
     return text
+
+
+def fitted(value: decimal.Decimal, type_: pa.DataType) -> decimal.Decimal:
+    """The value with the type's scale; ValueError where that would round or overflow, as ksqlDB's ensureFit."""
+    if value and value.adjusted() >= type_.precision - type_.scale:
+        raise ValueError("Numeric field overflow")
+    try:
+        exact = value.quantize(decimal.Decimal(1).scaleb(-type_.scale), context=_EXACT)
+    except decimal.InvalidOperation:
+        raise ValueError("Numeric field overflow") from None
+    if exact != value:
+        raise ValueError("Cannot fit decimal without rounding")
+    return exact

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from gradstream.engine import tree
 from gradstream.engine.catalog import Column
-from gradstream.engine.java_text import double_text
 from gradstream.engine.parser import RESERVED
 from gradstream.engine.types import SqlType
+from gradstream.wire.java_text import double_text
 
 _PLAIN_NAME = re.compile(r"[A-Z_][A-Z0-9_@]*\Z")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Literal as OneOf
 from typing import NoReturn, TypeVar
 from typing import cast as typed
@@ -102,14 +101,20 @@ def parse_expression(text: str) -> tree.Expression:
     return found
 
 
-def statement_texts(text: str) -> list[str]:
-    """The text of each statement, cut at semicolons outside quotes and comments; nothing is parsed."""
-    cuts = [0, *(end for kind, value, _, end in tokens(text) if kind == "symbol" and value == ";")]
-    pieces = [text[start:end].strip() for start, end in pairwise(cuts)]
-    rest = text[cuts[-1] :]
-    if len(tokens(rest)) > 1:
-        pieces.append(rest.strip())
-    return pieces
+def statement_texts(text: str) -> list[tuple[int, int]]:
+    """Where each statement starts and ends, cut at semicolons outside quotes and comments; nothing is parsed."""
+    found = []
+    start = -1
+    for kind, value, first, last in tokens(text):
+        if kind == "end":
+            break
+        start = first if start < 0 else start
+        if kind == "symbol" and value == ";":
+            found.append((start, last))
+            start = -1
+    if start >= 0:
+        found.append((start, len(text.rstrip())))
+    return found
 
 
 class _Parser:

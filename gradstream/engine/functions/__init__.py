@@ -1,0 +1,37 @@
+"""KSQL's scalar functions, by kind, each in a module that declares them; importing this package loads all."""
+
+from __future__ import annotations
+
+from gradstream.engine.functions import mask, null_handling, string
+from gradstream.engine.functions.registry import (
+    UNIT,
+    Chosen,
+    Family,
+    LambdaType,
+    NoOverload,
+    families,
+    find,
+    names,
+    reserve,
+)
+
+LOADED = (mask, null_handling, string)
+
+reserve(
+    "AGGREGATE",
+    "AGGREGATE",
+    *"AVG ATTR COLLECT_LIST COLLECT_SET CORRELATION COUNT COUNT_DISTINCT EARLIEST_BY_OFFSET HISTOGRAM".split(),  # noqa: SIM905
+    *"LATEST_BY_OFFSET MAX MIN STDDEV_SAMP STDDEV_SAMPLE SUM TOPK TOPKDISTINCT".split(),  # noqa: SIM905
+)
+reserve("TABLE", "TABLE", "EXPLODE", "CUBE_EXPLODE")
+
+__all__ = [
+    "UNIT",
+    "Chosen",
+    "Family",
+    "LambdaType",
+    "NoOverload",
+    "families",
+    "find",
+    "names",
+]

@@ -108,14 +108,36 @@ def stop(processes: Iterable[psutil.Process], grace: float) -> bool:
     Returns:
         Whether all ended by themselves.
     """
-    left = list(processes)
-    for process in left:
+    asked = list(processes)
+    for process in asked:
         _signal(process, signal.SIGTERM)
-    _, late = psutil.wait_procs(left, timeout=grace)
+    late = _wait(asked, grace)
     for process in late:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(late, timeout=5.0)
+    _wait(late, 5.0)
     return not late
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after that time."""
+    deadline = time.monotonic() + seconds
+    left = [process for process in processes if not _ended(process)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [process for process in left if not _ended(process)]
+    return left
+
+
+def _ended(process: psutil.Process) -> bool:
+    """Whether it has ended; one that its parent, perhaps another program, has not collected yet counts too."""
+    try:
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            return False
+    except psutil.NoSuchProcess:
+        return True
+    with contextlib.suppress(ChildProcessError):  # where we are the parent, collect it
+        os.waitpid(process.pid, os.WNOHANG)
+    return True
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

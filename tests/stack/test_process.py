@@ -76,6 +76,21 @@ def test_stop_asks_first_and_ends_the_rest(home: Path) -> None:
     assert process.marked(home) == []
 
 
+def test_a_child_that_another_program_must_collect_counts_as_ended(home: Path) -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    parent = start(home, [sys.executable, "-c", program])
+    while not process.tail(home / "child.log"):
+        time.sleep(0.01)
+    began = time.monotonic()
+    assert process.stop([psutil.Process(int(process.tail(home / "child.log")))], 10.0)
+    assert time.monotonic() - began < 5
+    assert psutil.pid_exists(parent.pid)
+
+
 def test_ctrl_c_in_our_terminal_does_not_reach_a_child(home: Path) -> None:
     child = start(home, SLEEP)
     assert os.getpgid(child.pid) != os.getpgrp()

@@ -86,7 +86,7 @@ def check_broker(services: Services, timeout: float = 8.0) -> None:
     Raises:
         UnavailableError: ``BROKER_UNREACHABLE``, with the address and what to do.
     """
-    _list_topics(services, timeout)
+    list_topics(services, timeout)
 
 
 def require_topics(services: Services, topics: Iterable[str], timeout: float = 8.0) -> None:
@@ -96,7 +96,7 @@ def require_topics(services: Services, topics: Iterable[str], timeout: float = 8
         UnavailableError: ``BROKER_UNREACHABLE``.
         DataError: ``UNKNOWN_TOPIC``, with the nearest name.
     """
-    found = _list_topics(services, timeout)
+    found = list_topics(services, timeout)
     for topic in topics:
         _check_name(topic)
         if topic not in found:
@@ -116,7 +116,7 @@ def partitions(services: Services, topic: str, timeout: float = 8.0) -> int:
     Raises:
         DataError: ``UNKNOWN_TOPIC``.
     """
-    found = _list_topics(services, timeout)
+    found = list_topics(services, timeout)
     if topic not in found:
         raise unknown_topic(topic, found)
     return found[topic]
@@ -137,7 +137,7 @@ def ensure_topics(
     for topic in topics:
         _check_name(topic)
     deadline = time.monotonic() + timeout
-    missing = topics.keys() - _list_topics(services, timeout).keys()
+    missing = topics.keys() - list_topics(services, timeout).keys()
     if not missing:
         return
     client = admin(services)  # its futures live only as long as it does
@@ -273,7 +273,7 @@ def _refused(
     return UnavailableError(code, f"{what}: {cause.str()}")
 
 
-def _list_topics(services: Services, timeout: float) -> dict[str, int]:
+def list_topics(services: Services, timeout: float) -> dict[str, int]:
     """Number of partitions by topic name."""
     deadline = time.monotonic() + timeout
     _knock(services, min(timeout, 3.0))

@@ -273,7 +273,7 @@ def _refused(
     return UnavailableError(code, f"{what}: {cause.str()}")
 
 
-def list_topics(services: Services, timeout: float) -> dict[str, int]:
+def list_topics(services: Services, timeout: float = 8.0) -> dict[str, int]:
     """Number of partitions by topic name."""
     deadline = time.monotonic() + timeout
     _knock(services, min(timeout, 3.0))

@@ -6,7 +6,7 @@ changes a single value: 1,000 rows are the first 1,000 of a million.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -42,6 +42,18 @@ def chunks(block: Block, rows: int | None, chunk_rows: int) -> Iterator[pa.Recor
             yield joined.slice(start, chunk_rows)
         waiting, held = [joined.slice(whole)], held - whole
     if held:
+        yield pa.concat_batches(waiting)
+
+
+def gathered(batches: Iterable[pa.RecordBatch], columns: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, each of about usual_chunk rows."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= usual_chunk(columns):
+            yield pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
         yield pa.concat_batches(waiting)
 
 

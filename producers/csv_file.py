@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from gradstream.errors import DataError, UsageError
+from producers.blocks import gathered
 from producers.identifiers import stored, stored_all
 from producers.text_input import MAX_EXPANDED, TextInput
 
@@ -65,10 +66,10 @@ class CsvFile:
         raise DataError("MISSING_COLUMN", f"{self.path} has no column {wanted!r}; {hint}")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows, about a mebibyte of text at a time."""
+        """All rows, some mebibytes at a time."""
         types = dict(zip(self.schema.names, self.schema.types, strict=True))
         try:
-            for batch in _read(self, types):
+            for batch in gathered(_read(self, types), len(types)):
                 yield _empty_text_to_null(batch, self.schema)
         except pa.ArrowInvalid as error:
             raise DataError(

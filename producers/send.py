@@ -118,8 +118,7 @@ def produce(
                     on_progress(handed)
             writer.flush()
         except KeyboardInterrupt:
-            _last_flush(writer)
-            raise Interrupted(_counted(topic, writer, size, started)) from None
+            raise Interrupted(_after_last_flush(topic, writer, size, started)) from None
         return _counted(topic, writer, size, started)
 
 
@@ -171,11 +170,14 @@ def _due(
         first += len(batch)
 
 
-def _last_flush(writer: Writer) -> None:
-    try:
+def _after_last_flush(topic: str, writer: Writer, size: int, started: float) -> Sent:
+    """Flush for a moment, count, give the rest up."""
+    with contextlib.suppress(UnavailableError):
         writer.flush(LAST_FLUSH)
-    except UnavailableError:
-        writer.close(0.1)  # what the broker has not confirmed by now is told as unconfirmed
+    counted = _counted(topic, writer, size, started)
+    with contextlib.suppress(UnavailableError):
+        writer.close(0.1)
+    return counted
 
 
 def _counted(topic: str, writer: Writer, size: int, started: float) -> Sent:

@@ -75,11 +75,12 @@ def test_a_column_gets_the_narrowest_type_that_holds_it(
     ("surprise", "kind"), [("2.5", DOUBLE), ("word", VARCHAR), (str(2**40), BIGINT)]
 )
 def test_a_late_surprise_widens_the_type(tmp_path: Path, surprise: str, kind: pa.DataType) -> None:
-    count = BLOCK_BYTES // 8
+    count = 3 * BLOCK_BYTES // 8
     text = "a,b\n" + "1,12345\n" * count + f"1,{surprise}\n"
     file = scan(written(tmp_path, text))
     assert file.schema.types == [INT, kind]
     batches = list(file.batches())
+    assert sum(map(len, batches)) == file.rows == count + 1
     assert len(batches) > 1
     last = batches[-1].column("B")[-1].as_py()
     assert str(last) == surprise

@@ -27,6 +27,7 @@ from gradstream.errors import ConfigError, DataError, UnavailableError, UsageErr
 from gradstream.wire import kafka
 from gradstream.wire.kafka import end_offsets, ensure_topics
 from gradstream.wire.registry import Registry
+from gradstream.wire.writer import Writer
 from producers.__main__ import main
 from producers.fraud import FRAUD_SCHEMA, Fraud
 from producers.pace import Pace, at_rate
@@ -227,6 +228,29 @@ def test_an_interrupt_keeps_and_tells_what_was_sent(services: Services, unique: 
         produce(services, topic, interrupted())
     assert raised.value.sent.records == 1000
     assert sum(end_offsets(services, topic).values()) == 1000
+
+
+def test_an_interrupt_does_not_wait_for_a_broker_that_hangs(
+    services: Services, unique: Unique, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def hangs(self: Writer, timeout: float = 30.0) -> None:
+        waited.append(timeout)
+        raise UnavailableError("FLUSH_TIMEOUT", "still on their way")
+
+    def interrupted() -> Iterator[pa.RecordBatch]:
+        yield from Regression(rows=1000).batches()
+        monkeypatch.setattr(Writer, "flush", hangs)
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as raised:
+        produce(services, unique("produced"), interrupted())
+    sent = raised.value.sent
+    assert sent.records + sent.unconfirmed == 1000
+    assert waited
+    assert sum(waited) <= 1.5
+    assert "unconfirmed" in str(replace(sent, unconfirmed=3))
 
 
 def test_unknown_formats_are_refused(services: Services) -> None:

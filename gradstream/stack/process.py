@@ -135,9 +135,15 @@ def _ended(process: psutil.Process) -> bool:
             return False
     except psutil.NoSuchProcess:
         return True
-    with contextlib.suppress(ChildProcessError):  # where we are the parent, collect it
-        os.waitpid(process.pid, os.WNOHANG)
-    return True
+    # Its main thread has ended; the process has when no other thread is left, which holds its ports and files.
+    try:
+        return os.waitpid(process.pid, os.WNOHANG) != (0, 0)
+    except ChildProcessError:  # its parent is another, who may take its time
+        pass
+    try:
+        return process.num_threads() <= 1
+    except psutil.Error:
+        return True
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

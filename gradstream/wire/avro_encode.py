@@ -132,14 +132,18 @@ class _Writing:
             values = _plain(node, column).to_pylist(maps_as_pydicts="strict")
         except (pa.ArrowException, ValueError, KeyError) as error:
             raise _wrong_type(name, node, column.type) from error
-        pieces = []
+        null_fits = node.union or any(one.kind == avro_schema.NULL for one in node.children)
+        pieces: list[bytes | None] = []
         for row, value in enumerate(values):
+            if value is None and not null_fits:  # the loop knows whether it matters
+                pieces.append(None)
+                continue
             into = io.BytesIO()
             try:
                 fastavro.schemaless_writer(into, schema, value)
             except Exception as error:  # fastavro raises what its Python or C code happens to
                 raise DataError(
-                    "NULL_FIELD" if value is None else "WRONG_TYPE",
+                    "WRONG_TYPE",
                     f"row {row} cannot be written: column {name} does not fit {node.word}",
                 ) from error
             pieces.append(into.getvalue())
@@ -196,7 +200,7 @@ def _fit(name: str, node: Node, column: pa.Array) -> pa.Array:
     kind = avro_schema.arrow_type(node)
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.int32() if node.kind == avro_schema.ENUM else kind)
-    if _family(column.type) != _family(kind):
+    if not _alike(column.type, kind):
         raise _wrong_type(name, node, column.type)
     try:
         if node.kind == avro_schema.ENUM:
@@ -224,6 +228,18 @@ def _family(kind: pa.DataType) -> str:
     return "bytes" if "binary" in str(kind) else str(kind)
 
 
+def _alike(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a cast would change no value's nature, inside lists and maps too; records are matched by name later."""
+    if pa.types.is_null(given):
+        return True
+    for test in (pa.types.is_list, pa.types.is_large_list):
+        if test(given):
+            return pa.types.is_list(wanted) and _alike(given.value_type, wanted.value_type)
+    if pa.types.is_map(given):
+        return pa.types.is_map(wanted) and _alike(given.item_type, wanted.item_type)
+    return _family(given) == _family(wanted)
+
+
 def _addresses(node: Node, column: pa.Array) -> tuple[int, int, int, int]:
     """Values or offsets, validity, offset into both, bytes: as the loop wants them."""
     buffers = column.buffers()
@@ -237,7 +253,10 @@ def _addresses(node: Node, column: pa.Array) -> tuple[int, int, int, int]:
 def _plain(node: Node, column: pa.Array) -> pa.Array:
     """A column whose dates and times, however deep inside, are the integers that Avro writes."""
     if not _has_union(node):
-        column = column.cast(avro_schema.arrow_type(node))
+        kind = avro_schema.arrow_type(node)
+        if not _alike(column.type, kind):
+            raise ValueError(f"{column.type} is not like {kind}")
+        column = column.cast(kind)
     return column.cast(_plain_type(column.type))
 
 

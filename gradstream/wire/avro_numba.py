@@ -698,6 +698,18 @@ def _columns_row(ops: Any, pos: int, end: int, cols: Any, k: int) -> int:
     count = len(ops)
     while row < count:
         kind, written, dest = ops[row, KIND], ops[row, WRITTEN], ops[row, DEST]
+        if (
+            kind == DOUBLE
+            and written != PLAIN
+            and dest >= 0
+            and end - pos >= 9
+            and load_u8(pos) == (2 if written == NULL_FIRST else 0)
+        ):  # most fields of most records
+            store_u8(cols[dest, 1] + k, 1)
+            store_i64(cols[dest, 0] + 8 * k, load_i64(pos + 1))
+            pos += 9
+            row += 1
+            continue
         several = kind >= ARRAY and kind <= UNION
         if written != PLAIN and not several:
             present, pos = _read_branch(written, pos, end)

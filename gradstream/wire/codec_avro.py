@@ -25,7 +25,7 @@ from gradstream.wire.avro_encode import encode
 from gradstream.wire.avro_schema import AvroSchema
 from gradstream.wire.decoded import Decoded
 from gradstream.wire.faults import CODES, NUMBER, OK
-from gradstream.wire.registry import Registry, UnknownSchema
+from gradstream.wire.registry import Registry, Schema, UnknownSchema
 
 __all__ = [
     "AvroDecoder",
@@ -263,8 +263,9 @@ def compile_all() -> float:
     }
     batch = pa.record_batch({"x": pa.array([1.0]), "s": pa.array(["1"])})
     values = encode(batch, schema, 1)
-    decoder = AvroDecoder(Registry("http://127.0.0.1:9"))  # never asked
-    decoder._writers[1] = Writer.from_text(1, json.dumps(schema))
+    registry = Registry("http://127.0.0.1")  # never asked
+    registry.remember(Schema(1, "AVRO", json.dumps(schema)))
+    decoder = AvroDecoder(registry)
     decoder.columns(values)
     decoder.matrix(values, ["x", "s"])
     return time.perf_counter() - started

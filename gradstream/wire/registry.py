@@ -21,6 +21,7 @@ from gradstream.errors import ConfigError, DataError, UnavailableError
 TIMEOUT = 8.0  # seconds for one question, retries included
 ATTEMPTS = 3
 UNKNOWN_FOR = 5.0  # seconds for which "unknown" is believed: a replica may learn of a schema late
+MOST_UNKNOWN = 10_000
 LARGEST_ANSWER = 16 * 2**20
 DEEPEST_REFERENCE = 16
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -103,13 +104,17 @@ class Registry:
         try:
             answer = _object(self._ask("GET", f"/schemas/ids/{schema_id}"))
         except UnknownSchema:
-            self._unknown[None, schema_id] = time.monotonic()
+            self._note_unknown(None, schema_id)
             raise
         kind = str(answer.get("schemaType") or "AVRO")
         references = self._references(answer, DEEPEST_REFERENCE)
         found = Schema(schema_id, kind, str(answer["schema"]), tuple(dict.fromkeys(references)))
         self._schemas[schema_id] = found
         return found
+
+    def remember(self, schema: Schema) -> None:
+        """Know a schema without asking, as when it came with the program."""
+        self._schemas[schema.id] = schema
 
     def register(self, subject: str, text: str) -> int:
         """The id of an Avro schema under a subject, as a new version unless it is one already.
@@ -154,8 +159,13 @@ class Registry:
             self._members.add((str(place["subject"]), schema_id))
         if (subject, schema_id) in self._members:
             return True
-        self._unknown[subject, schema_id] = time.monotonic()
+        self._note_unknown(subject, schema_id)
         return False
+
+    def _note_unknown(self, subject: str | None, schema_id: int) -> None:
+        if len(self._unknown) >= MOST_UNKNOWN:  # noise on a topic must not fill the memory
+            self._unknown.clear()
+        self._unknown[subject, schema_id] = time.monotonic()
 
     def _recently_unknown(self, subject: str | None, schema_id: int) -> bool:
         asked = self._unknown.get((subject, schema_id))

@@ -56,9 +56,9 @@ def main(argv: list[str]) -> int:
     try:
         sent = _send(arguments, feed)
     except Interrupted as interrupted:
-        notes.print(f"stopped: {interrupted.sent}")
+        _tell(f"stopped: {interrupted.sent}")
         return INTERRUPTED
-    notes.print(str(sent))
+    _tell(str(sent))
     return UNAVAILABLE if sent.failed else 0
 
 
@@ -294,13 +294,18 @@ def _maskable(file: CsvFile, name: str) -> str:
 
 def _tell_next(arguments: argparse.Namespace, pipeline: statements.Pipeline) -> None:
     if pipeline.target is None:
-        notes.print("no --target: rows are not filtered, and a trainer must be told what to learn")
+        _tell("no --target: rows are not filtered, and a trainer must be told what to learn")
         return
     sql = arguments.sql if arguments.sql != "-" else "FILE.sql"
-    notes.print(
+    _tell(
         f"then: gradstream sql {sql} && "
         f"gradstream train --source {pipeline.training_topic} --target {pipeline.target}"
     )
+
+
+def _tell(line: str) -> None:
+    """One line on stderr, whatever the terminal's width, since it may hold a command to copy."""
+    notes.print(line, soft_wrap=True, markup=False)
 
 
 def _named(pipeline: statements.Pipeline, arguments: argparse.Namespace) -> statements.Pipeline:

@@ -102,7 +102,7 @@ class Registry:
         if self._recently_unknown(None, schema_id):
             raise UnknownSchema("UNKNOWN_SCHEMA_ID", f"{self.url} has no schema {schema_id}")
         try:
-            answer = _object(self._ask("GET", f"/schemas/ids/{schema_id}"))
+            answer = _object(self._ask("GET", f"/schemas/ids/{schema_id}"), "schema")
         except UnknownSchema:
             self._note_unknown(None, schema_id)
             raise
@@ -125,7 +125,7 @@ class Registry:
         if (known := self._registered.get((subject, text))) is not None:
             return known
         path = f"/subjects/{quote(subject, safe='')}/versions"
-        answer = _object(self._ask("POST", path, {"schema": text}))
+        answer = _object(self._ask("POST", path, {"schema": text}), "id")
         schema_id = int(answer["id"])
         self._registered[subject, text] = schema_id
         self._members.add((subject, schema_id))
@@ -137,7 +137,8 @@ class Registry:
         Raises:
             UnknownSchema: UNKNOWN_SUBJECT.
         """
-        answer = _object(self._ask("GET", f"/subjects/{quote(subject, safe='')}/versions/latest"))
+        path = f"/subjects/{quote(subject, safe='')}/versions/latest"
+        answer = _object(self._ask("GET", path), "id", "version", "schema")
         return int(answer["id"]), int(answer["version"]), str(answer["schema"])
 
     def subjects(self) -> list[str]:
@@ -178,7 +179,7 @@ class Registry:
             if depth == 0:
                 raise DataError("TOO_DEEP", "schema references are nested too deeply or in a ring")
             subject, version = quote(str(reference["subject"]), safe=""), int(reference["version"])
-            found = _object(self._ask("GET", f"/subjects/{subject}/versions/{version}"))
+            found = _object(self._ask("GET", f"/subjects/{subject}/versions/{version}"), "schema")
             texts += [*self._references(found, depth - 1), str(found["schema"])]
         return texts
 
@@ -224,6 +225,12 @@ class Registry:
 
     def _judged(self, method: str, path: str, status: int, body: bytes) -> object:
         """The answer of a question that the registry understood, or the error that its status means."""
+        if status in (401, 403):
+            raise ConfigError(
+                "REGISTRY_DENIED",
+                f"{self.url} answered {status}; give a user name and password in the URL's "
+                "http://user:password@host form, through GRADSTREAM_SCHEMA_REGISTRY_URL",
+            )
         try:
             answer: object = json.loads(body)
         except ValueError:
@@ -245,12 +252,6 @@ class Registry:
                 "INVALID_SCHEMA",
                 f"{path.split('/')[2]}: {said or body.decode(errors='replace')[:200]}",
             )
-        if status in (401, 403):
-            raise ConfigError(
-                "REGISTRY_DENIED",
-                f"{self.url} answered {status}; give a user name and password in the URL's "
-                "http://user:password@host form, through GRADSTREAM_SCHEMA_REGISTRY_URL",
-            )
         raise self._broken(method, path, f"status {status}", body)
 
     def _unreachable(self, error: Exception) -> UnavailableError:
@@ -270,10 +271,13 @@ class Registry:
         )
 
 
-def _object(answer: object) -> dict[str, Any]:
-    """A JSON object, as every answer about one schema is."""
-    if not isinstance(answer, dict):
-        raise UnavailableError("REGISTRY_ERROR", "the schema registry answered with no JSON object")
+def _object(answer: object, *keys: str) -> dict[str, Any]:
+    """A JSON object with these keys, as every answer about one schema is."""
+    if not isinstance(answer, dict) or any(key not in answer for key in keys):
+        raise UnavailableError(
+            "REGISTRY_ERROR",
+            f"the schema registry's answer is no object with {' and '.join(keys)}; check its URL",
+        )
     return answer
 
 

@@ -84,9 +84,11 @@ def test_a_schema_is_found_by_id_and_by_subject(
     first = registry.register(subject, A)
     second = registry.register(subject, A_AND_B)
     assert registry.register(subject, A) == first != second
-    assert registry.schema(first).text == A
+    # A registry may answer with an equal text that it got first.
+    assert json.loads(registry.schema(first).text) == json.loads(A)
     assert registry.schema(first).type == "AVRO"
-    assert registry.latest(subject) == (second, 2, A_AND_B)
+    assert registry.latest(subject)[:2] == (second, 2)
+    assert json.loads(registry.latest(subject)[2]) == json.loads(A_AND_B)
     assert subject in registry.subjects()
     assert registry.has(subject, first)
     assert not registry.has(subject + "x", first)

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from gradstream.errors import ConfigError, GradstreamError, UnavailableError
-from gradstream.wire.kafka import Setting
+from gradstream.wire.kafka import Setting, quiet
 from gradstream.wire.reader import (
     ANSWER_DEADLINE,
     CHUNK_BYTES,
@@ -82,7 +82,7 @@ class ConfluentReader(Reader):
         self._closed = False
         self._raised: BaseException | None = None
         self._held: list[Any] = []  # messages that fetch() has not handed out yet
-        self._consumer = Consumer({**settings, "error_cb": self._on_error})
+        self._consumer = Consumer({**quiet(settings), "error_cb": self._on_error})
 
     # Reading
 

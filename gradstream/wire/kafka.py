@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     IsolationLevel,
@@ -26,6 +26,10 @@ from gradstream.wire import records
 Setting = str | int | float | bool
 T = TypeVar("T")
 log = logging.getLogger("gradstream.wire")
+_client_log = logging.getLogger("gradstream.wire.librdkafka")
+_client_log.addHandler(
+    logging.NullHandler()
+)  # so that it reaches the terminal only if someone asks for it
 
 # What callers may tune. Everything else is refused, since some settings load libraries or start programs.
 _ACCEPTED = """
@@ -57,7 +61,6 @@ def settings(services: Services, tuning: Mapping[str, Setting] | None = None) ->
     return {
         "bootstrap.servers": services.bootstrap_servers,
         "client.id": "gradstream",
-        "log_level": 0,  # librdkafka's own lines must not land on the user's terminal
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2000,
         **chosen,
@@ -75,9 +78,14 @@ def _check_setting(name: str, value: Setting) -> None:
         raise ConfigError("FORBIDDEN_SETTING", f"{name} must stay 'https': it checks the host name")
 
 
+def quiet(chosen: Mapping[str, Setting]) -> dict[str, Any]:
+    """Settings for a client of confluent-kafka whose own lines must not land on the user's terminal."""
+    return {**chosen, "logger": _client_log}
+
+
 def admin(services: Services) -> AdminClient:
     """A client for administration; it connects when first asked something."""
-    return AdminClient(settings(services))
+    return AdminClient(quiet(settings(services)))
 
 
 def check_broker(services: Services, timeout: float = 8.0) -> None:

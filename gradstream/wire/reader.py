@@ -272,6 +272,8 @@ def consumer_settings(
         "partition.assignment.strategy": "range",
         # A lost offset must stop us; where a new group starts we say ourselves at each assignment.
         "auto.offset.reset": "error",
+        # The topics were there a moment ago, so one that is not found is gone, and not still on its way.
+        "topic.metadata.propagation.max.ms": 3000,
         "enable.partition.eof": True,
     }
 

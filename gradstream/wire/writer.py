@@ -18,9 +18,11 @@ A transaction, as the trainer's loop writes it:
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
-from itertools import pairwise, repeat
+from itertools import repeat
+from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -32,10 +34,11 @@ from confluent_kafka import TopicPartition as Place
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError
-from gradstream.wire.kafka import Setting, check_broker, settings
+from gradstream.wire.kafka import Setting, check_broker, quiet, settings
 from gradstream.wire.records import Headers, TopicPartition
 
 _SLICE = 1.0  # seconds in one call of the client: it is deaf to Ctrl-C meanwhile
+_CHUNK = 4096  # records handed over between two looks at signals and failures
 _OVERHEAD = 100  # bytes that Kafka may add to a record and its batch, out of message.max.bytes
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _FORGOTTEN = (KafkaError.INVALID_PRODUCER_ID_MAPPING, KafkaError.UNKNOWN_PRODUCER_ID)
@@ -147,56 +150,42 @@ class Writer:
         try:
             _check_lengths(len(values), keys, timestamps, partitions, headers)
             self._check_sizes(topic, values, keys)
-            self._send(topic, values, keys, timestamps, partitions, headers)
+            for rows in _rows(values, keys, timestamps, partitions, headers):
+                self._produce(topic, rows)
+                self._serve(0)
         except BaseException:
             # A record is missing, and librdkafka would commit the others without it.
             self._spoil()
             raise
 
-    def _send(
-        self,
-        topic: str,
-        values: pa.BinaryArray,
-        keys: pa.BinaryArray | None,
-        timestamps: npt.NDArray[np.int64] | None,
-        partitions: npt.NDArray[np.int32] | None,
-        headers: Sequence[Headers] | None,
-    ) -> None:
-        produce = self._producer.produce
-        if keys is None and timestamps is None and partitions is None and headers is None:
-            for value in _bytes_of(values):
-                try:
-                    produce(topic, value)
-                except BufferError:
-                    self._send_when_there_is_room(topic, value)
-                except KafkaException as error:
-                    raise self._send_failed(topic, error) from error
-                self.sent += 1
-        else:
-            rows = zip(
-                _bytes_of(values),
-                repeat(None) if keys is None else _bytes_of(keys),
-                repeat(-1) if partitions is None else partitions.tolist(),
-                repeat(0) if timestamps is None else timestamps.tolist(),
-                repeat(None) if headers is None else headers,
-                strict=False,
-            )
-            for value, key, partition, timestamp, header in rows:
-                try:
-                    produce(topic, value, key, partition, None, None, timestamp, header)
-                except BufferError:
-                    self._send_when_there_is_room(
-                        topic, value, key, partition, None, None, timestamp, header
-                    )
-                except KafkaException as error:
-                    raise self._send_failed(topic, error) from error
-                self.sent += 1
-        self._producer.poll(0)
+    def _produce(self, topic: str, rows: list[list[Any]]) -> None:
+        """Hand over rows, given as columns in the order of produce()'s arguments.
 
-    def _send_when_there_is_room(self, *record: Any) -> None:
+        The loop runs in C, where no signal is served, so that Ctrl-C cannot come between a record and its counting.
+        """
+        count = len(rows[0])
+        columns = [iter(column) for column in rows]
+        calls = map(self._producer.produce, repeat(topic), *columns)
+        done = 0
+        while done < count:
+            refused: BufferError | KafkaException | None = None
+            try:
+                deque(calls, maxlen=0)
+            except (BufferError, KafkaException) as error:
+                refused = error
+            finally:  # a Ctrl-C that waited comes out as soon as the loop ends
+                taken = count - length_hint(columns[0]) - (refused is not None)
+                self.sent, done = self.sent + taken - done, taken
+            if isinstance(refused, KafkaException):
+                raise self._send_failed(topic, refused) from refused
+            if refused:
+                self._produce_when_there_is_room(topic, *(column[done] for column in rows))
+                self.sent, done = self.sent + 1, done + 1
+
+    def _produce_when_there_is_room(self, *record: Any) -> None:
         deadline = time.monotonic() + float(self._settings["message.timeout.ms"]) / 1000
         while time.monotonic() < deadline:
-            self._producer.poll(0.05)
+            self._serve(0.05)
             try:
                 self._producer.produce(*record)
             except BufferError:
@@ -207,6 +196,13 @@ class Writer:
         raise UnavailableError(
             "QUEUE_FULL", f"records for {record[0]!r} wait, and the broker takes none; is it up?"
         )
+
+    def _serve(self, timeout: float) -> None:
+        """Let the client call back; a fatal error of it comes out here."""
+        try:
+            _unwrapped(self._producer.poll, timeout)
+        except KafkaException as error:
+            raise self._gone(error.args[0]) from error
 
     def _send_failed(self, topic: str, error: KafkaException) -> Exception:
         cause = error.args[0]
@@ -242,15 +238,23 @@ class Writer:
         """
         self._check_open()
         deadline = time.monotonic() + timeout
-        while left := self._producer.flush(min(_SLICE, max(0.0, deadline - time.monotonic()))):
-            if self._fatal:
-                raise self._gone(self._fatal)
+        while left := self._flush_for(min(_SLICE, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 raise UnavailableError(
                     "FLUSH_TIMEOUT",
                     f"{left} records wait for {self._services.bootstrap_servers} after {timeout:.0f} s; "
                     "is the broker up?",
                 )
+
+    def _flush_for(self, timeout: float) -> int:
+        """How many records are still on their way after ``timeout`` seconds."""
+        try:
+            left: int = _unwrapped(self._producer.flush, timeout)
+        except KafkaException as error:
+            raise self._gone(error.args[0]) from error
+        if self._fatal:
+            raise self._gone(self._fatal)
+        return left
 
     # Transactions
 
@@ -263,7 +267,7 @@ class Writer:
             raise ConfigError("TRANSACTION_OPEN", "commit or abort the open transaction first")
         if self._fatal:
             raise self._gone(self._fatal)
-        self._producer.poll(0)
+        self._serve(0)
         if self._line_broke:
             # librdkafka cannot tell a late answer to an old commit from one to the next (KIP-890), a new epoch can.
             self._reconnect()
@@ -340,11 +344,11 @@ class Writer:
         """End a transaction while closing; where that fails, the broker drops it when we are gone."""
         with suppress(KafkaException):
             if self._state == "committing":
-                self._producer.commit_transaction(timeout)
+                _unwrapped(self._producer.commit_transaction, timeout)
             else:
                 self._producer.purge()
-                self._producer.flush(timeout / 2)
-                self._producer.abort_transaction(timeout / 2)
+                _unwrapped(self._producer.flush, timeout / 2)
+                _unwrapped(self._producer.abort_transaction, timeout / 2)
 
     def __enter__(self) -> Self:
         return self
@@ -377,7 +381,8 @@ class Writer:
         """Call until it is done or refused for good: the same call again is right after a timeout, another is not."""
         while True:
             try:
-                return call(max(0.1, min(_SLICE, deadline - time.monotonic())))
+                _unwrapped(call, max(0.1, min(_SLICE, deadline - time.monotonic())))
+                return
             except KafkaException as error:
                 cause = error.args[0]
             if cause.code() in _FORGOTTEN:
@@ -409,8 +414,9 @@ class Writer:
         while True:
             try:
                 # Before the first acknowledgement an abort can turn fatal (librdkafka #4849).
-                self._producer.flush(min(_SLICE, max(0.0, deadline - time.monotonic())))
-                self._producer.abort_transaction(max(0.1, min(_SLICE, deadline - time.monotonic())))
+                left = max(0.1, min(_SLICE, deadline - time.monotonic()))
+                _unwrapped(self._producer.flush, left)
+                _unwrapped(self._producer.abort_transaction, left)
                 return
             except KafkaException as error:
                 cause = error.args[0]
@@ -442,14 +448,18 @@ class Writer:
     def _connect(self) -> Any:
         self._line_broke = False
         made = Producer(
-            {**self._settings, "error_cb": self._on_error, "on_delivery": self._on_delivery}
+            {
+                **quiet(self._settings),
+                "error_cb": self._on_error,
+                "on_delivery": self._on_delivery,
+            }
         )
         if self._transactional_id is None:
             return made
         deadline = time.monotonic() + self._commit_timeout
         while True:
             try:
-                made.init_transactions(_SLICE)
+                _unwrapped(made.init_transactions, _SLICE)
             except KafkaException as error:
                 cause = error.args[0]
                 if cause.fatal() or not (cause.retriable() or cause.code() in _BROKEN_LINE):
@@ -475,8 +485,9 @@ class Writer:
         old, self._producer = self._producer, None
         if old is None:
             return
-        old.purge()
-        old.poll(0)
+        with suppress(KafkaException):
+            old.purge()
+            _unwrapped(old.poll, 0)
         self._purged += len(old)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -545,21 +556,53 @@ def _sizes_of(values: pa.BinaryArray) -> npt.NDArray[np.int64]:
     return ends[1:] - ends[:-1]
 
 
-def _bytes_of(values: pa.BinaryArray) -> Iterator[bytes | None]:
-    """Each value as bytes, cut from one copy of the data, which is the fastest way to what produce() takes."""
-    if len(values) == 0:
-        return
+def _rows(
+    values: pa.BinaryArray,
+    keys: pa.BinaryArray | None,
+    timestamps: npt.NDArray[np.int64] | None,
+    partitions: npt.NDArray[np.int32] | None,
+    headers: Sequence[Headers] | None,
+) -> Iterator[list[list[Any]]]:
+    """Chunks of rows as columns of Python objects, in the order of produce()'s arguments after the topic."""
+    plain = keys is None and timestamps is None and partitions is None and headers is None
+    for first in range(0, len(values), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        columns = [_bytes_of(values[rows])]
+        n = len(columns[0])
+        if not plain:
+            nothing = [None] * n
+            columns += [
+                nothing if keys is None else _bytes_of(keys[rows]),
+                [-1] * n if partitions is None else partitions[rows].tolist(),
+                nothing,
+                nothing,
+                [0] * n if timestamps is None else timestamps[rows].tolist(),
+                nothing if headers is None else list(headers[rows]),
+            ]
+        yield columns
+
+
+def _bytes_of(values: pa.BinaryArray) -> list[Any]:
+    """Each value as bytes or None, cut from one copy of the data: the fastest way to what produce() takes."""
     if values.null_count == len(values):
-        yield from repeat(None, len(values))
-        return
+        return [None] * len(values)
     ends = _ends_of(values)
     first = int(ends[0])
     data = values.buffers()[2]
     whole = data.slice(first, int(ends[-1]) - first).to_pybytes() if data else b""
-    cuts = pairwise((ends - first).tolist())
-    if values.null_count == 0:
-        for begin, end in cuts:
-            yield whole[begin:end]
-        return
-    for (begin, end), valid in zip(cuts, values.is_valid().to_pylist(), strict=True):
-        yield whole[begin:end] if valid else None
+    cuts = (ends - first).tolist()
+    made: list[Any] = list(map(whole.__getitem__, map(slice, cuts, cuts[1:])))
+    if values.null_count:
+        for row in np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)).tolist():
+            made[row] = None
+    return made
+
+
+def _unwrapped(call: Callable[..., Any], *arguments: Any) -> Any:
+    """A call of the client; its fatal error, which callbacks may have wrapped while it passed them, as it was."""
+    try:
+        return call(*arguments)
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise

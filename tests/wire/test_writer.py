@@ -1,0 +1,334 @@
+"""Sending in bulk, and transactions that count once or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gradstream.config import Services
+from gradstream.errors import ConfigError, DataError
+from gradstream.wire import kafka
+from gradstream.wire.reader import open_log_reader, open_reader
+from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+
+pytestmark = pytest.mark.integration
+Names = Callable[[str], str]
+
+
+def column(*values: bytes | None) -> pa.BinaryArray:
+    return pa.array(values, pa.binary())
+
+
+def read(services: Services, topic: str, n: int, drain: Any) -> list[bytes | None]:
+    with open_log_reader(services, {(topic, 0): 0}) as reader:
+        return [row[5] for row in drain.rows(drain(reader, n, within=1.5))]
+
+
+def test_sent_values_are_counted_and_arrive_in_order(
+    services: Services, topic: str, drain: Any
+) -> None:
+    values = [b"%d" % i for i in range(5000)]
+    with Writer(services) as writer:
+        writer.send(topic, column(*values))
+        writer.flush()
+        assert (writer.sent, writer.delivered, writer.failed) == (5000, 5000, 0)
+        assert writer.first_failure is None
+    assert read(services, topic, 5000, drain) == values
+
+
+def test_slices_and_nulls_are_cut_right(services: Services, topic: str, drain: Any) -> None:
+    whole = column(b"skip", b"a", None, b"", b"bcd", None, b"skip")
+    keys = column(b"skip", None, b"k", b"", None, b"kk", b"skip")
+    with Writer(services) as writer:
+        writer.send(topic, whole.slice(1, 5), keys.slice(1, 5))
+        writer.send(topic, whole.slice(1, 5))
+        writer.send(topic, whole.slice(3, 2))
+        writer.send(topic, whole.slice(2, 1))
+        writer.send(topic, whole.slice(2, 0))
+        writer.send(topic, pa.nulls(2, pa.binary()))
+    with open_log_reader(services, {(topic, 0): 0}) as reader:
+        rows = [row[4:6] for row in drain.rows(drain(reader, 15))]
+    values = [b"a", None, b"", b"bcd", None]
+    keyed = list(zip([None, b"k", b"", None, b"kk"], values, strict=True))
+    rest = [*values, b"", b"bcd", None, None, None]
+    assert rows == [*keyed, *((None, value) for value in rest)]
+
+
+def test_equal_keys_go_where_java_would_send_them(
+    services: Services, wide_topic: str, drain: Any
+) -> None:
+    """Partitions by Java's murmur2, worked out here by its definition."""
+
+    def murmur2(data: bytes) -> int:
+        m, h = 0x5BD1E995, 0x9747B28C ^ len(data)
+        whole = len(data) // 4 * 4
+        for i in range(0, whole, 4):
+            k = int.from_bytes(data[i : i + 4], "little") * m & 0xFFFFFFFF
+            k = (k ^ k >> 24) * m & 0xFFFFFFFF
+            h = (h * m & 0xFFFFFFFF) ^ k
+        if data[whole:]:
+            h = (h ^ int.from_bytes(data[whole:], "little")) * m & 0xFFFFFFFF
+        h = (h ^ h >> 13) * m & 0xFFFFFFFF
+        return (h ^ h >> 15) & 0x7FFFFFFF
+
+    keys = [b"key-%d" % i for i in range(40)]
+    with Writer(services) as writer:
+        writer.send(wide_topic, column(*[b"v"] * 40), column(*keys))
+    with open_log_reader(services, {(wide_topic, p): 0 for p in range(3)}) as reader:
+        rows = drain.rows(drain(reader, 40))
+    assert {row[4]: row[1] for row in rows} == {key: murmur2(key) % 3 for key in keys}
+
+
+def test_a_record_over_the_limit_is_refused_with_both_sizes(
+    services: Services, topic: str, drain: Any
+) -> None:
+    with Writer(services) as writer:
+        with pytest.raises(DataError, match=r"RECORD_TOO_LARGE.*1000001 bytes.*999900") as raised:
+            writer.send(topic, column(b"small", b"x" * 1_000_001))
+        assert topic in str(raised.value)
+        writer.send(topic, column(b"x" * 999_900))
+    assert [len(value or b"") for value in read(services, topic, 1, drain)] == [999_900]
+
+
+def test_what_the_broker_refuses_is_counted_with_its_reason(
+    services: Services, unique: Names
+) -> None:
+    topic = unique("wire")
+    kafka.ensure_topics(services, {topic: 1}, {"max.message.bytes": "2000"})
+    with Writer(services) as writer:
+        writer.send(topic, column(b"x" * 5000))
+        writer.flush()
+        assert (writer.sent, writer.delivered, writer.failed) == (1, 0, 1)
+        assert writer.first_failure is not None
+        assert "large" in writer.first_failure
+    kafka.delete_topics(services, [topic])
+
+
+def test_a_full_queue_is_waited_for(services: Services, topic: str, drain: Any) -> None:
+    with Writer(services, queue_buffering_max_messages=100) as writer:
+        writer.send(topic, column(*[b"v"] * 3000))
+        writer.flush()
+        assert writer.delivered == 3000
+    assert len(read(services, topic, 3000, drain)) == 3000
+
+
+def test_columns_of_different_length_are_refused(services: Services, topic: str) -> None:
+    with Writer(services) as writer:
+        with pytest.raises(ConfigError, match="BAD_SEND"):
+            writer.send(topic, column(b"a", b"b"), column(b"k"))
+        with pytest.raises(ConfigError, match="BAD_SEND"):
+            writer.send(topic, column(b"a"), partitions=np.zeros(2, np.int32))
+        assert writer.sent == 0
+
+
+def test_records_and_offsets_commit_together(
+    services: Services, topic: str, wide_topic: str, client: str, unique: Names, drain: Any
+) -> None:
+    group, name = unique("g"), unique("t")
+    with Writer(services) as writer:
+        writer.send(wide_topic, column(*[b"x"] * 30), partitions=np.arange(30, dtype=np.int32) % 3)
+    with (
+        Writer(services, transactional_id=name) as writer,
+        open_reader(services, [wide_topic], group, client=client) as reader,
+    ):
+        drain(reader, 30)
+        assert reader.committed() == {}
+        writer.begin()
+        assert writer.in_transaction
+        writer.send(topic, column(b"half"))
+        writer.commit({(wide_topic, 0): 5, (wide_topic, 1): 10}, reader.group_metadata())
+        assert not writer.in_transaction
+        assert reader.committed() == {(wide_topic, 0): 5, (wide_topic, 1): 10}
+        writer.begin()
+        writer.send(topic, column(b"dropped"))
+        writer.abort()
+        assert reader.committed() == {(wide_topic, 0): 5, (wide_topic, 1): 10}
+    assert read(services, topic, 2, drain) == [b"half"]
+    with open_reader(services, [wide_topic], group, client=client) as reader:
+        rows = drain.rows(drain(reader, 15))
+        assert [sum(row[1] == p for row in rows) for p in range(3)] == [5, 0, 10]
+        assert reader.position() == {(wide_topic, p): 10 for p in range(3)}
+
+
+def test_a_commit_takes_milliseconds(
+    services: Services, topic: str, wide_topic: str, unique: Names, drain: Any
+) -> None:
+    with (
+        Writer(services, transactional_id=unique("t"), linger_ms=0) as writer,
+        open_reader(services, [wide_topic], unique("g")) as reader,
+    ):
+        while not reader.assignment():
+            reader.fetch(1, 0.1)
+        took = []
+        for step in range(20):
+            begin = time.monotonic()
+            writer.begin()
+            writer.send(topic, column(b"weights"))
+            writer.commit({(wide_topic, 0): step}, reader.group_metadata())
+            took.append(time.monotonic() - begin)
+    assert sorted(took)[10] < 0.09, took  # 100 ms more if the flush before the offsets were missing
+
+
+def test_a_zombie_is_fenced_and_nothing_of_it_counts(
+    services: Services, topic: str, unique: Names, drain: Any
+) -> None:
+    name = unique("t")
+    old = Writer(services, transactional_id=name)
+    old.begin()
+    old.send(topic, column(b"zombie"))
+    old.flush()
+    with Writer(services, transactional_id=name) as new:
+        new.begin()
+        new.send(topic, column(b"living"))
+        new.commit(None, None)
+        with pytest.raises(Fenced, match=f"FENCED.*{name}"):
+            old.commit(None, None)
+        with pytest.raises(Fenced):
+            old.begin()
+        old.close()
+        new.begin()
+        new.send(topic, column(b"still living"))
+        new.commit(None, None)
+    assert read(services, topic, 3, drain) == [b"living", b"still living"]
+
+
+def test_a_zombie_is_fenced_while_it_sends(
+    services: Services, topic: str, unique: Names, drain: Any
+) -> None:
+    name = unique("t")
+    with Writer(services, transactional_id=name) as old, Writer(services, transactional_id=name):
+        old.begin()
+        old.send(topic, column(b"zombie"))
+        with pytest.raises(Fenced):
+            old.commit(None, None)
+    assert read(services, topic, 1, drain) == []
+
+
+def test_a_failed_send_spoils_the_transaction(
+    services: Services, topic: str, unique: Names, drain: Any
+) -> None:
+    with Writer(services, transactional_id=unique("t")) as writer:
+        writer.begin()
+        writer.send(topic, column(b"first"))
+        with pytest.raises(DataError, match="RECORD_TOO_LARGE"):
+            writer.send(topic, column(b"x" * 2_000_000))
+        with pytest.raises(ConfigError, match="TRANSACTION_SPOILT"):
+            writer.send(topic, column(b"second"))
+        with pytest.raises(TransactionAborted):
+            writer.commit(None, None)
+        writer.begin()
+        writer.send(topic, column(b"third"))
+        writer.commit(None, None)
+    assert read(services, topic, 2, drain) == [b"third"]
+
+
+def test_a_failed_delivery_aborts_the_transaction(
+    services: Services, topic: str, unique: Names, drain: Any
+) -> None:
+    small = unique("wire")
+    kafka.ensure_topics(services, {small: 1}, {"max.message.bytes": "2000"})
+    with Writer(services, transactional_id=unique("t")) as writer:
+        writer.begin()
+        writer.send(topic, column(b"with it"))
+        writer.send(small, column(b"x" * 5000))
+        with pytest.raises(TransactionAborted, match="large"):
+            writer.commit(None, None)
+        writer.begin()
+        writer.send(topic, column(b"after it"))
+        writer.commit(None, None)
+    assert read(services, topic, 2, drain) == [b"after it"]
+    kafka.delete_topics(services, [small])
+
+
+def test_offsets_of_a_member_that_was_put_out_abort(
+    services: Services, topic: str, wide_topic: str, unique: Names, drain: Any
+) -> None:
+    group = unique("g")
+    with Writer(services, transactional_id=unique("t")) as writer:
+        with open_reader(services, [wide_topic], group) as reader:
+            while not reader.assignment():
+                reader.fetch(1, 0.1)
+            stale = reader.group_metadata()
+        writer.begin()
+        writer.send(topic, column(b"late"))
+        with pytest.raises(TransactionAborted):
+            writer.commit({(wide_topic, 0): 1}, stale)
+        writer.begin()
+        writer.send(topic, column(b"next"))
+        writer.commit(None, None)
+    assert read(services, topic, 2, drain) == [b"next"]
+
+
+def test_misuse_is_refused(services: Services, topic: str, unique: Names) -> None:
+    with Writer(services) as writer:
+        with pytest.raises(ConfigError, match="NO_TRANSACTION"):
+            writer.begin()
+        with pytest.raises(ConfigError, match="NO_TRANSACTION"):
+            writer.commit(None, None)
+    with pytest.raises(ConfigError, match="WRITER_CLOSED"):
+        writer.send(topic, column(b"x"))
+    with Writer(services, transactional_id=unique("t")) as writer:
+        with pytest.raises(ConfigError, match="NO_TRANSACTION"):
+            writer.send(topic, column(b"x"))
+        writer.begin()
+        with pytest.raises(ConfigError, match="TRANSACTION_OPEN"):
+            writer.begin()
+    with pytest.raises(ConfigError, match="FORBIDDEN_SETTING"):
+        Writer(services, plugin_library_paths="x")
+
+
+def test_leaving_early_aborts(services: Services, topic: str, unique: Names, drain: Any) -> None:
+    begin = time.monotonic()
+    with pytest.raises(KeyError), Writer(services, transactional_id=unique("t")) as writer:  # noqa: PT012
+        writer.begin()
+        writer.send(topic, column(b"half"))
+        raise KeyError
+    assert time.monotonic() - begin < 4
+    assert read(services, topic, 1, drain) == []
+
+
+def test_ctrl_c_while_sending_flushes_within_two_seconds(services: Services, topic: str) -> None:
+    program = textwrap.dedent(f"""
+        import pyarrow as pa, sys
+        from gradstream.config import Services
+        from gradstream.wire.writer import Writer
+        values = pa.array([b"x" * 100] * 1000, pa.binary())
+        try:
+            with Writer(Services.find()) as writer:
+                print("ready", flush=True)
+                while True:
+                    writer.send({topic!r}, values)
+        except KeyboardInterrupt:
+            print(writer.sent, writer.delivered, writer.failed)
+    """)
+    environment = {**os.environ, "GRADSTREAM_BOOTSTRAP_SERVERS": services.bootstrap_servers}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        begin = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        output, errors = child.communicate(timeout=20)
+        took = time.monotonic() - begin
+    assert errors == ""
+    sent, delivered, failed = map(int, output.split())
+    assert took < 3
+    assert delivered == sum(kafka.end_offsets(services, topic).values())
+    assert sent > 0
+    assert failed == 0

@@ -463,10 +463,8 @@ class _Writer:
         for argument, primitive in zip(item.arguments, chosen.primitives, strict=True):
             text = self.guarded(argument) if argument.kind == "call" else self.code(argument)
             if (
-                (argument.kind == "literal"
-                and argument.detail is not None)
-                or argument.kind == "lambda"
-            ):
+                argument.kind == "literal" and argument.detail is not None
+            ) or argument.kind == "lambda":
                 texts.append(text)
             elif primitive:
                 texts.append(f"need({text})")

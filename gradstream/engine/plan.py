@@ -125,12 +125,7 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
         quoted = stretch.group()
         quote = quoted[0]
         if quote in "'\"`":
-            quoted = _VARIABLE.sub(
-                lambda match, quote=quote: known.get(match[1].upper(), match[0]).replace(
-                    quote, quote * 2
-                ),
-                quoted,
-            )
+            quoted = _substitute_quoted(quoted, known)
         out.append(quoted)
         last = stretch.end()
     out.append(_substitute_bare(text, last, len(text), known))

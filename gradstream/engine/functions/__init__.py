@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from gradstream.engine.functions import mask, null_handling, string
+from gradstream.engine.functions import (
+    collections,
+    comparison,
+    json,
+    mask,
+    math,
+    null_handling,
+    regexp,
+    string,
+    time,
+    url,
+)
 from gradstream.engine.functions.registry import (
     UNIT,
     Chosen,
@@ -15,7 +26,7 @@ from gradstream.engine.functions.registry import (
     reserve,
 )
 
-LOADED = (mask, null_handling, string)
+LOADED = (collections, comparison, json, mask, math, null_handling, regexp, string, time, url)
 
 reserve(
     "AGGREGATE",

@@ -15,9 +15,20 @@ from dataclasses import dataclass
 
 from gradstream.engine.iso_time import DAY_MS, date_of, days_of
 
-_MONTHS = (
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
-)
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
 _NUMBERS = frozenset("uyMLdDHhKkmsSnANQqwWeFYg")
 _LETTERS = frozenset("GuyDMLdQqYwWEecFahKkHmsSAnNVzOXxZ")
@@ -440,3 +451,29 @@ def timestamp_reader(form: str) -> Callable[[str], int]:
     """
     pattern(form)
     return lambda text: parse_timestamp(text, form)
+
+
+def letters(form: str) -> set[str]:
+    """The pattern letters that a pattern uses."""
+
+    def walk(parts: list[object]) -> set[str]:
+        found: set[str] = set()
+        for part in parts:
+            if isinstance(part, _Letters):
+                found.add(part.letter)
+            elif isinstance(part, list):
+                found |= walk(part)
+        return found
+
+    return walk(pattern(form).parts)
+
+
+def moved(milliseconds: int, before: str, after: str) -> int:
+    """The local time of one zone read as the same moment's local time of another."""
+    moment = milliseconds - _offset_at(milliseconds, zone(before)) * 1000
+    where = zone(after)
+    at = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(
+        milliseconds=moment
+    )
+    delta = at.astimezone(where).utcoffset()
+    return moment + (0 if delta is None else int(delta.total_seconds()) * 1000)

@@ -8,13 +8,17 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gradstream import command
+from gradstream import __version__, command
 from gradstream.config import Services
-from gradstream.engine.http import LOOPBACK, Listener
-from gradstream.engine.rest import Rest
-from gradstream.engine.runtime import Engine
+from gradstream.engine.http import LOOPBACK, Listener, Reply, Request, error_reply, refuse
+from gradstream.engine.replies import health, server_info, to_json
 from gradstream.errors import ConfigError, GradstreamError, RetryError, UsageError
+
+if TYPE_CHECKING:
+    from gradstream.engine.rest import Rest
+    from gradstream.engine.runtime import Engine
 
 
 def main(argv: Sequence[str]) -> int:
@@ -80,10 +84,11 @@ class Server:
         host: str,
         port: int,
     ) -> None:
+        self.services, self.service_id, self.properties = services, service_id, properties
         self.failure: GradstreamError | None = None
-        self.engine = Engine(services, service_id, properties, on_fatal=self._fatal)
-        self.rest = Rest(self.engine)
-        self.listener = Listener(self.rest, host, port)
+        self.engine: Engine | None = None
+        self.rest: Rest | None = None
+        self.listener = Listener(self._answer_early, host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
 
@@ -98,8 +103,9 @@ class Server:
         threading.Thread(target=self._start, args=(address,), daemon=True).start()
         await self._ended.wait()
         await self.listener.stop()
-        self.rest.close()
-        await self._loop.run_in_executor(None, self.engine.stop)
+        if self.rest and self.engine:
+            self.rest.close()
+            await self._loop.run_in_executor(None, self.engine.stop)
         if self.failure:
             raise self.failure
         return 0
@@ -116,16 +122,32 @@ class Server:
             ) from None
         return f"{listener.host}:{port}"
 
+    async def _answer_early(self, request: Request) -> Reply:
+        """What can be said while the engine is loaded."""
+        state = "INITIALIZING"
+        if request.path == "/info":
+            return Reply(body=to_json(server_info(__version__, "", self.service_id, state)))
+        if request.path == "/healthcheck":
+            return Reply(body=to_json(health({"metastore": False}, state)))
+        return error_reply(refuse(50302, "KSQL is not yet ready to serve requests."))
+
     def _start(self, address: str) -> None:
         try:
-            self.engine.start(address)
+            # Compiled codecs and the Kafka client take a second to load, and the port answers meanwhile.
+            from gradstream.engine.rest import Rest
+            from gradstream.engine.runtime import Engine
+
+            engine = Engine(self.services, self.service_id, self.properties, on_fatal=self._fatal)
+            self.engine, self.rest = engine, Rest(engine)
+            self.listener.handler = self.rest
+            engine.start(address)
         except GradstreamError as error:
             self._end_with(error)
         except Exception as error:  # noqa: BLE001  shown as one line, with a traceback on --debug
             self._end_with(GradstreamError("BUG", f"{type(error).__name__}: {error}"))
         else:
             where = f"http://{self.listener.host}:{self.listener.port}"
-            sys.stderr.write(f"engine ready at {where}, service id {self.engine.service_id}\n")
+            sys.stderr.write(f"engine ready at {where}, service id {self.service_id}\n")
             sys.stderr.flush()
 
     def _end_with(self, error: GradstreamError) -> None:

@@ -4,71 +4,14 @@ from __future__ import annotations
 
 import base64
 import datetime
-import decimal
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
-
-import orjson
+from typing import Any
 
 from gradstream.engine import types
 from gradstream.engine.catalog import Column, Source
+from gradstream.engine.replies import Entity
 from gradstream.engine.types import Array, Map, SqlType, Struct
-
-Entity: TypeAlias = dict[str, Any]
-
-
-def to_json(value: object) -> bytes:
-    """Compact JSON; decimals as plain numbers with their digits."""
-    return orjson.dumps(value, default=_number, option=orjson.OPT_NON_STR_KEYS)
-
-
-def _number(value: object) -> object:
-    if isinstance(value, decimal.Decimal):
-        return orjson.Fragment(f"{value:f}")
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-# Errors ------------------------------------------------------------------------------------------------
-
-
-def generic_error(code: int, message: str) -> Entity:
-    return {"@type": "generic_error", "error_code": code, "message": message}
-
-
-def statement_error(
-    message: str, statement: str, entities: Sequence[Entity] = (), code: int = 40001
-) -> Entity:
-    return {
-        "@type": "statement_error",
-        "error_code": code,
-        "message": message,
-        "statementText": statement,
-        "entities": list(entities),
-    }
-
-
-# Server ------------------------------------------------------------------------------------------------
-
-
-def server_info(version: str, cluster_id: str, service_id: str, state: str) -> Entity:
-    return {
-        "KsqlServerInfo": {
-            "version": version,
-            "kafkaClusterId": cluster_id,
-            "ksqlServiceId": service_id,
-            "serverStatus": state,
-        }
-    }
-
-
-def health(parts: Mapping[str, bool], state: str) -> Entity:
-    return {
-        "isHealthy": all(parts.values()),
-        "details": {name: {"isHealthy": healthy} for name, healthy in parts.items()},
-        "serverState": state,
-    }
-
 
 # Statements --------------------------------------------------------------------------------------------
 

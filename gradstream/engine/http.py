@@ -22,7 +22,7 @@ import h2.events
 import h2.exceptions
 import h11
 
-from gradstream.engine.entities import generic_error, to_json
+from gradstream.engine.replies import generic_error, to_json
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -269,6 +269,8 @@ class _Http1:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         self.head = b""
         path = event.target.decode("latin-1")
+        if "content-length" not in headers and "transfer-encoding" not in headers:
+            self.connection.next_event()  # the end of a body that is not there
         return Request(
             event.method.decode("latin-1"), path, headers, False, self._chunks(), self.limits
         )
@@ -296,6 +298,8 @@ class _Http1:
             self._receive(await self.reader.read(65536))
 
     async def _chunks(self) -> AsyncIterator[bytes]:
+        if self.connection.their_state is not h11.SEND_BODY:
+            return
         while isinstance(event := await self._next(), h11.Data):
             yield bytes(event.data)
         if isinstance(event, h11.ConnectionClosed):

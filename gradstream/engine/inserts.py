@@ -12,9 +12,9 @@ import orjson
 
 from gradstream.engine import types
 from gradstream.engine.catalog import Column, Source
-from gradstream.engine.entities import Entity, generic_error
 from gradstream.engine.http import refuse
 from gradstream.engine.pipeline import Inserter
+from gradstream.engine.replies import Entity, generic_error
 from gradstream.engine.runtime import Engine
 from gradstream.engine.types import Array, Map, SqlType, Struct
 from gradstream.errors import GradstreamError

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from gradstream.engine.entities import to_json
+from gradstream.engine.replies import to_json
 from gradstream.wire.records import Records
 
 DESERIALIZATION, RECORD_PROCESSING, PRODUCTION, SERIALIZATION = range(4)

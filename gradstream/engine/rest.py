@@ -14,11 +14,11 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from gradstream import __version__
-from gradstream.engine import entities, inserts
-from gradstream.engine.entities import to_json
+from gradstream.engine import entities, inserts, replies
 from gradstream.engine.http import Reply, Request, RequestError, error_reply, refuse
 from gradstream.engine.printing import TopicPrinter
 from gradstream.engine.queries import TransientQuery
+from gradstream.engine.replies import to_json
 from gradstream.engine.runtime import Engine, check_property
 from gradstream.engine.session import Session, refusal
 from gradstream.errors import GradstreamError, SqlError
@@ -122,12 +122,12 @@ class Rest:
     async def _info(self, request: Request) -> Reply:
         engine = self.engine
         state = "RUNNING" if engine.state == "READY" else engine.state
-        info = entities.server_info(__version__, engine.cluster_id, engine.service_id, state)
+        info = replies.server_info(__version__, engine.cluster_id, engine.service_id, state)
         return Reply(body=to_json(info))
 
     async def _health(self, request: Request) -> Reply:
         parts = await self._in(self._questions, self.engine.health)
-        return Reply(body=to_json(entities.health(parts, self.engine.state)))
+        return Reply(body=to_json(replies.health(parts, self.engine.state)))
 
     async def _empty(self, request: Request) -> Reply:
         return Reply(body=b"{}")
@@ -394,4 +394,4 @@ def _head(query: TransientQuery) -> dict[str, Any]:
 
 
 def _failure(error: GradstreamError) -> dict[str, Any]:
-    return entities.generic_error(50000, str(error))
+    return replies.generic_error(50000, str(error))

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradstream.engine import entities, plan, tree
+from gradstream.engine import entities, plan, replies, tree
 from gradstream.engine.actions import StartQuery
 from gradstream.engine.catalog import Catalog, Source
-from gradstream.engine.entities import Entity
 from gradstream.engine.http import RequestError
 from gradstream.engine.queries import PersistentQuery, TransientQuery
+from gradstream.engine.replies import Entity
 from gradstream.engine.runtime import EDITABLE, Done, Engine, check_property
 from gradstream.errors import GradstreamError, RetryError, SqlError, UnavailableError
 
@@ -284,21 +284,21 @@ def refuse_query(text: str) -> RequestError:
         "The following statement types should be issued to the websocket endpoint '/query': "
         "SELECT, PRINT"
     )
-    return RequestError(400, entities.statement_error(message, text, code=40002))
+    return RequestError(400, replies.statement_error(message, text, code=40002))
 
 
 def refusal(error: GradstreamError, text: str, made: list[Entity] | None = None) -> RequestError:
     """The reply for an error: the statement's, or the server's own."""
     if isinstance(error, UnavailableError):
-        return RequestError(500, entities.generic_error(50000, str(error)))
+        return RequestError(500, replies.generic_error(50000, str(error)))
     if isinstance(error, RetryError):
         if error.code == "TOO_MANY_QUERIES":
-            return RequestError(400, entities.generic_error(40003, error.message))
-        return RequestError(503, entities.generic_error(50301, str(error)))
+            return RequestError(400, replies.generic_error(40003, error.message))
+        return RequestError(503, replies.generic_error(50301, str(error)))
     message = error.message
     if isinstance(error, SqlError) and error.excerpt:
         message = f"{message}\n{error.excerpt}"
-    return RequestError(400, entities.statement_error(message, text, made or []))
+    return RequestError(400, replies.statement_error(message, text, made or []))
 
 
 def functions() -> list[Mapping[str, str]]:

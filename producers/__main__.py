@@ -16,7 +16,7 @@ from gradstream.console import notes, progress
 from gradstream.errors import DataError, UsageError
 from producers import statements
 from producers.csv_file import CsvFile, scan
-from producers.fraud import FRAUD_SHARE, KAGGLE_ROWS, Fraud
+from producers.fraud import EMPTY_CLASSES, FRAUD_SHARE, KAGGLE_ROWS, Fraud
 from producers.pace import Schedule, at_own_clock, at_rate
 from producers.regression import GOLDEN_ROWS, GOLDEN_SEED, Regression
 from producers.replay import credit_cards
@@ -137,7 +137,7 @@ def _add_fraud(kinds: Kinds) -> None:
     parser.add_argument("--seed", type=int, default=GOLDEN_SEED, help="of all that is drawn")
     parser.add_argument("--fraud-share", type=float, default=FRAUD_SHARE, help="share of frauds")
     parser.add_argument(
-        "--empty-share", type=float, default=0.005, help="share of rows without Class"
+        "--empty-share", type=float, default=EMPTY_CLASSES, help="share of rows without Class"
     )
     parser.add_argument(
         "--speed", type=float, metavar="S", help="S times as fast as the column Time tells"
@@ -249,6 +249,7 @@ def _fraud(arguments: argparse.Namespace, schedule: Schedule | None) -> Feed:
     if arguments.file is None:
         made = Fraud(arguments.rows, arguments.seed, arguments.fraud_share, arguments.empty_share)
         return Feed(made.batches(), made.rows, pipeline, schedule)
+    _only_generated(arguments)
     with progress("rows") as bar:
         task = bar.add_task(f"checking {arguments.file.name}", total=None)
         found = credit_cards(
@@ -258,6 +259,15 @@ def _fraud(arguments: argparse.Namespace, schedule: Schedule | None) -> Feed:
             on_progress=lambda rows: bar.update(task, completed=rows),
         )
     return Feed(found.batches(), found.rows, pipeline, schedule)
+
+
+def _only_generated(arguments: argparse.Namespace) -> None:
+    """A flag that would change nothing is a mistake that somebody should hear of."""
+    usual = {"rows": KAGGLE_ROWS, "fraud_share": FRAUD_SHARE, "empty_share": EMPTY_CLASSES}
+    for name, value in usual.items():
+        if getattr(arguments, name) != value:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError("USAGE", f"{flag} is for generated payments; with --from leave it out")
 
 
 def _csv(arguments: argparse.Namespace, schedule: Schedule | None) -> Feed:

@@ -35,6 +35,7 @@ KEPT = ("TIME", *V, "AMOUNT", "CLASS")
 
 START = np.datetime64("2013-09-01T00:00:00", "s")
 FRAUD_SHARE = 0.0017
+EMPTY_CLASSES = 0.005
 KAGGLE_ROWS = 284_807
 _DAY = 86_400
 # Standard deviations of V1 … V28, and where the mean of a fraud lies, in those units.
@@ -70,7 +71,7 @@ class Fraud:
     rows: int | None = KAGGLE_ROWS
     seed: int = 444
     fraud_share: float = FRAUD_SHARE
-    empty_share: float = 0.005
+    empty_share: float = EMPTY_CLASSES
 
     schema = FRAUD_SCHEMA
 

@@ -68,6 +68,8 @@ def test_tabs_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("regression --rate nan", "BAD_RATE"),
         ("fraud --speed -1", "BAD_RATE"),
         ("fraud --rate 1 --speed 1", "USAGE"),
+        ("fraud --from creditcard.csv --rows 10", "USAGE"),
+        ("fraud --from creditcard.csv --fraud-share 0.5", "USAGE"),
         ("regression --features 3", "BAD_FEATURES"),
         ("regression --rows x", "USAGE"),
         ("regression --rows 0", "BAD_ROWS"),

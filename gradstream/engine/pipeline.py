@@ -17,7 +17,7 @@ from gradstream.engine.actions import InsertValues
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.event_time import EventTime
 from gradstream.engine.processing_log import Logger
-from gradstream.engine.query import Evaluated, QueryPlan
+from gradstream.engine.query import Evaluated, QueryPlan, Step
 from gradstream.wire.faults import CODES
 from gradstream.wire.records import Records
 from gradstream.wire.registry import Registry
@@ -158,6 +158,10 @@ def _header(column: Column, headers: list[tuple[str, bytes | None]]) -> Any:
     return found[-1] if found else None
 
 
+def _has_step(step: Step, name: str) -> bool:
+    return step.name == name or any(_has_step(inner, name) for inner in step.inputs)
+
+
 class Pipeline:
     """A persistent query's way from its source's records to its sink's."""
 
@@ -166,15 +170,25 @@ class Pipeline:
     ) -> None:
         self.input = Input(plan, registry, logger)
         self.sink = sink
+        self.rekeyed = _has_step(plan.steps, "REKEY")
         self.keys = serdes.key_encoder(sink, registry)
         self.values = serdes.value_encoder(sink, registry)
 
     def run(self, records: Records) -> Output:
         answer, rows, log = self.input.evaluate(records)
-        keys = self.keys.encode(answer.keys)
+        keys = self.keys.encode(answer.keys, self._without_key(records, answer, rows))
         nulls = answer.null_values if answer.null_values.any() else None
         values = self.values.encode(answer.values, nulls)
         return Output(keys, values, answer.timestamps, rows[answer.rows], log)
+
+    def _without_key(
+        self, records: Records, answer: Evaluated, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_] | None:
+        """A record without key stays so; PARTITION BY makes a key of every row, if of nulls."""
+        if self.rekeyed or not records.key.null_count:
+            return None
+        null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows[answer.rows]]
+        return null
 
 
 @dataclass(slots=True)

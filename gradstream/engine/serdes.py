@@ -5,8 +5,9 @@
     encoder = value_encoder(sink, registry)         # AVRO: registers the schema now, when the statement runs
     values = encoder.encode(batch, null_rows)
 
-A null value decodes as a good row of nulls; ``records.value.is_null()`` tells it from a row that has nulls. A row of
-keys that are all null is written as a null key.
+A null value decodes as a good row of nulls; ``records.value.is_null()`` tells it from a row that has nulls. A single
+key column that is null is written as a null key; of several that are all null the caller says whether there is no key
+(``null_rows``) or one of nulls, as PARTITION BY makes it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def key_encoder(sink: Source, registry: Registry | None) -> Encoder:
     if not sink.key_columns or sink.key_format.name == "NONE":
         return _Nothing(pa.schema([]))
     text = _text_encoder(sink.key_format, _key_wrapped(sink))
-    return _Keys(text or _AvroEncoder(sink, registry, is_key=True))
+    encoder = text or _AvroEncoder(sink, registry, is_key=True)
+    return _SingleKey(encoder) if len(sink.key_columns) == 1 else encoder
 
 
 def register(source: Source, registry: Registry | None) -> None:
@@ -99,7 +101,7 @@ def columns_from_registry(
     A key, and a value with WRAP_SINGLE_VALUE=false, is one column, ROWKEY or ROWVAL, of whatever type.
 
     Raises:
-        SqlError: NO_SCHEMA, or BAD_SCHEMA for one that has no KSQL type.
+        SqlError: UNKNOWN_SCHEMA, or BAD_SCHEMA for one that has no KSQL type.
     """
     schema_id = format_.schema_id
     try:
@@ -150,7 +152,7 @@ def _no_schema(topic: str, is_key: bool, schema_id: int | None) -> SqlError:
     part = "keys" if is_key else "values"
     what = f"Subject: {_subject(topic, is_key)}" if schema_id is None else f"Schema Id: {schema_id}"
     return SqlError(
-        "NO_SCHEMA",
+        "UNKNOWN_SCHEMA",
         f"Schema for message {part} on topic '{topic}' does not exist in the Schema Registry.\n"
         f"{what}\n"
         "Possible causes include:\n"
@@ -415,8 +417,8 @@ def _check_required(avro: dict[str, Any], columns: tuple[Column, ...], topic: st
             )
 
 
-class _Keys:
-    """Keys: where every column is null, so is the key."""
+class _SingleKey:
+    """A key of one column: null where the column is."""
 
     def __init__(self, inner: Encoder) -> None:
         self.inner = inner
@@ -425,9 +427,7 @@ class _Keys:
     def encode(
         self, batch: pa.RecordBatch, null_rows: npt.NDArray[np.bool_] | None = None
     ) -> pa.BinaryArray:
-        empty = np.ones(batch.num_rows, np.bool_)
-        for column in batch.columns:
-            if not column.null_count:
-                return self.inner.encode(batch, null_rows)
-            empty &= column.is_null().to_numpy(zero_copy_only=False)
-        return self.inner.encode(batch, empty if null_rows is None else empty | null_rows)
+        if batch.column(0).null_count:
+            missing = batch.column(0).is_null().to_numpy(zero_copy_only=False)
+            null_rows = missing if null_rows is None else null_rows | missing
+        return self.inner.encode(batch, null_rows)

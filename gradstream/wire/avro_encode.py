@@ -174,12 +174,15 @@ def _top(batch: pa.RecordBatch, root: Node) -> list[tuple[Node, pa.Array]]:
 def _matched(batch: pa.RecordBatch, nodes: Sequence[Node]) -> list[tuple[Node, pa.Array]]:
     """Each of the schema's columns with the batch's column of that name."""
     names = batch.schema.names
+    exact: dict[str, list[int]] = {}
+    folded: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        exact.setdefault(name, []).append(i)
+        folded.setdefault(name.casefold(), []).append(i)
     left = dict.fromkeys(range(len(names)))
     found = []
     for node in nodes:
-        near = [i for i, name in enumerate(names) if name == node.name] or [
-            i for i, name in enumerate(names) if name.casefold() == node.name.casefold()
-        ]
+        near = exact.get(node.name) or folded.get(node.name.casefold(), [])
         if len(near) == 1:
             left.pop(near[0], None)
             found.append((node, batch.column(near[0])))

@@ -21,7 +21,8 @@ from numba.extending import intrinsic
 from gradstream.wire import avro_schema as avro
 from gradstream.wire.faults import NUMBER
 
-# Numba takes module globals as constants.
+# Numba takes module globals as constants, and notices only changes of this file: after a change of the numbers in
+# avro_schema or faults, touch it, or loops compiled before go on with the old ones.
 KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN = range(7)
 PLAIN, NULL_FIRST = avro.PLAIN, avro.NULL_FIRST
 NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE = (

@@ -71,11 +71,20 @@ def _count(n: int | None) -> int:
     return n
 
 
-def _mask_units(value: str, start: int, end: int, table: _Table) -> str:
-    """The slow way, unit by unit, for texts with characters beyond U+FFFF."""
+def _mask_units(value: str, start: int, end: int, masks: Masks) -> str:
+    """The slow way, unit by unit, for texts with characters beyond U+FFFF.
+
+    Java looks at the code point that starts at each unit: the first half of a pair stands for the character, the
+    second half is a surrogate and so belongs to "everything else".
+    """
     raw = value.encode("utf-16-le", "surrogatepass")
-    units = [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
-    out = [table[unit] if start <= at < end else chr(unit) for at, unit in enumerate(units)]
+    out = []
+    for at in range(len(raw) // 2):
+        unit = chr(int.from_bytes(raw[2 * at : 2 * at + 2], "little"))
+        pair = raw[2 * at : 2 * at + 4].decode("utf-16-le", "ignore")
+        seen = pair if len(pair) == 1 and pair > "\uffff" else unit
+        mask = masks[_CLASS.get(unicodedata.category(seen), 3)]
+        out.append(mask if start <= at < end and mask is not None else unit)
     joined = "".join(out).encode("utf-16-le", "surrogatepass")
     # Half a pair cannot be written as UTF-8; Java writes a question mark.
     return joined.decode("utf-16-le", "surrogatepass").encode("utf-8", "replace").decode()
@@ -85,7 +94,7 @@ def _masked(value: str, span: Span, n: int, masks: Masks) -> str:
     table = _table(masks)
     if not value.isascii() and max(value) > "\uffff":
         size = len(value.encode("utf-16-le", "surrogatepass")) // 2
-        return _mask_units(value, *span(size, n), table)
+        return _mask_units(value, *span(size, n), masks)
     start, end = span(len(value), n)
     if start == 0:
         return value[:end].translate(table) + value[end:]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from benchmarks.figure import Figure
 from gradstream.config import Services
 from gradstream.shell.client import KsqlClient
-from gradstream.wire.codec_delimited import encode_delimited
+from gradstream.wire import codec_delimited
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import open_log_reader
 from producers.fraud import KEPT, Fraud
@@ -67,7 +67,7 @@ def drained(services: Services, topic: str, start: float) -> float:
 def by_hand() -> float:
     """The loop that one would write without an engine, without its Kafka: rows per second."""
     rows: pa.RecordBatch = next(iter(Fraud(rows=SAMPLE).batches()))
-    lines = [value.as_py().decode() for value in encode_delimited(rows)]
+    lines = [value.as_py().decode() for value in codec_delimited.encode(rows)]
     schema = fastavro.parse_schema(avro_schema(rows.select(list(KEPT)).schema))
     kinds = [int, *[float] * 29, str]
     start = time.perf_counter()

@@ -53,7 +53,7 @@ class Topics:
 
     @classmethod
     def free(cls, services: Services) -> Topics:
-        taken = list_topics(services)
+        taken = set(list_topics(services))
         for number in count(1):
             mark = f"_{number}" if number > 1 else ""
             regression, fraud = statements.regression(), statements.fraud()

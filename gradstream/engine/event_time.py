@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gradstream.engine import types
+from gradstream.engine import iso_time, types
 from gradstream.engine.catalog import Source
+from gradstream.engine.functions import java_time
 
 
 class EventTime:
@@ -36,4 +37,19 @@ class EventTime:
         return made, [(row, f"{self.name} holds no time") for row in bad]
 
     def _parsed(self, column: pa.Array) -> tuple[npt.NDArray[np.int64], list[tuple[int, str]]]:
-        raise NotImplementedError
+        """Text by the pattern, as ISO 8601 without one."""
+        read = (
+            java_time.timestamp_reader(self.pattern) if self.pattern else iso_time.parse_timestamp
+        )
+        made = np.full(len(column), -1, np.int64)
+        bad = []
+        for row, text in enumerate(column.to_pylist()):
+            try:
+                if text is None:
+                    raise ValueError("null")
+                made[row] = read(text)
+            except (ValueError, OverflowError):
+                bad.append(
+                    (row, f"{self.name} holds no time of the form {self.pattern or 'ISO 8601'}")
+                )
+        return made, bad

@@ -196,7 +196,7 @@ class Engine:
         match action:
             case StartQuery():
                 action = _with_id(action, command.query_id)
-                self._add_query(action, properties, _partitions(command.start))
+                self._add_query(action, command.properties, _partitions(command.start))
             case DropSource(source=Source() as source):
                 self._forget_writers(source)
             case plan.ControlQuery():
@@ -398,7 +398,7 @@ class Engine:
         if not old and _reset({**self.defaults, **properties}) == "latest":
             start = kafka.end_offsets(self.services, source_topic)
         shown = {f"{topic}:{number}": offset for (topic, number), offset in start.items()}
-        query = self._query(action, {**self.defaults, **properties}, start)  # registers schemas
+        query = self._query(action, properties, start)  # registers schemas
         message = f"Created query with ID {query.id}"
         done = self._logged(action, properties, message, start=shown, query_id=query.id)
         if old:
@@ -434,7 +434,7 @@ class Engine:
             action,
             self._around,
             start=start,
-            reset=_reset(properties),
+            reset=_reset({**self.defaults, **properties}),
             properties=properties,
             fatal=self._fatal,
         )

@@ -38,6 +38,7 @@ from gradstream.wire.kafka import Setting, check_broker, quiet, settings
 from gradstream.wire.records import Headers, TopicPartition
 
 _SLICE = 1.0  # seconds in one call of the client: it is deaf to Ctrl-C meanwhile
+_START_DEADLINE = 30.0  # seconds to become the one writer of a transactional id
 _CHUNK = 4096  # records handed over between two looks at signals and failures
 _OVERHEAD = 100  # bytes that Kafka may add to a record and its batch, out of message.max.bytes
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
@@ -374,7 +375,7 @@ class Writer:
         except UnavailableError as error:
             if isinstance(error, ProducerBroken):
                 raise
-            self._reconnect()
+            self._renew()
             raise TransactionAborted("TRANSACTION_ABORTED", error.message) from error
 
     def _finish(self, call: Callable[[float], None], deadline: float, what: str) -> None:
@@ -386,7 +387,7 @@ class Writer:
             except KafkaException as error:
                 cause = error.args[0]
             if cause.code() in _FORGOTTEN:
-                self._reconnect()
+                self._renew()
                 raise TransactionAborted("TRANSACTION_ABORTED", f"{what}: {cause.str()}")
             if cause.fatal() or self._fatal:
                 self._state = "idle"
@@ -404,7 +405,7 @@ class Writer:
     def _give_up(self, cause: KafkaError, what: str) -> None:
         """No answer in time: a new producer makes the broker end the old transaction, one way or the other."""
         unknown = self._state == "committing"
-        self._reconnect()
+        self._renew()
         if unknown:
             raise OutcomeUnknown("OUTCOME_UNKNOWN", f"{what} was not answered: {cause.str()}")
         raise TransactionAborted("TRANSACTION_ABORTED", f"{what} was not answered: {cause.str()}")
@@ -424,7 +425,7 @@ class Writer:
                 raise self._gone(self._fatal or cause)
             retriable = cause.retriable() or cause.code() in _BROKEN_LINE
             if cause.fatal() or not retriable or time.monotonic() > deadline:
-                self._reconnect()  # which aborts it
+                self._renew()  # which aborts it
                 return
 
     def _gone(self, cause: KafkaError) -> Fenced | ProducerBroken:
@@ -456,7 +457,8 @@ class Writer:
         )
         if self._transactional_id is None:
             return made
-        deadline = time.monotonic() + self._commit_timeout
+        # The end of an earlier transaction is waited for, the broker's own time out of one included.
+        deadline = time.monotonic() + _START_DEADLINE
         while True:
             try:
                 _unwrapped(made.init_transactions, _SLICE)
@@ -480,6 +482,11 @@ class Writer:
         self._discard()
         self._fatal = None
         self._producer = self._connect()
+
+    def _renew(self) -> None:
+        """As _reconnect, but where the broker is away now, the next begin() does it."""
+        with suppress(UnavailableError):
+            self._reconnect()
 
     def _discard(self) -> None:
         old, self._producer = self._producer, None
@@ -510,7 +517,7 @@ class Writer:
         if self._state == "closed":
             raise ConfigError("WRITER_CLOSED", "this writer is closed; open another")
         if self._producer is None:  # the broker was away when the last one was given up
-            self._producer = self._connect()
+            self._reconnect()
 
 
 def _producer_settings(

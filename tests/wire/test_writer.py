@@ -9,17 +9,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError
 from gradstream.wire import kafka
 from gradstream.wire.reader import open_log_reader, open_reader
-from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from gradstream.wire.writer import Fenced, OutcomeUnknown, TransactionAborted, Writer
 
 pytestmark = pytest.mark.integration
 Names = Callable[[str], str]
@@ -180,7 +182,11 @@ def test_a_commit_takes_milliseconds(
 
 
 def test_a_zombie_is_fenced_and_nothing_of_it_counts(
-    services: Services, topic: str, unique: Names, drain: Any
+    services: Services,
+    topic: str,
+    unique: Names,
+    drain: Any,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     name = unique("t")
     old = Writer(services, transactional_id=name)
@@ -200,6 +206,7 @@ def test_a_zombie_is_fenced_and_nothing_of_it_counts(
         new.send(topic, column(b"still living"))
         new.commit(None, None)
     assert read(services, topic, 3, drain) == [b"living", b"still living"]
+    assert capfd.readouterr().err == ""  # librdkafka would print that it is fatal
 
 
 def test_a_zombie_is_fenced_while_it_sends(
@@ -267,6 +274,105 @@ def test_offsets_of_a_member_that_was_put_out_abort(
         writer.send(topic, column(b"next"))
         writer.commit(None, None)
     assert read(services, topic, 2, drain) == [b"next"]
+
+
+class Lossy:
+    """A real producer of which one call's answers get lost, before or after the broker acted on it."""
+
+    def __init__(self, real: Any, name: str, *, acts: bool, losses: int) -> None:
+        self.real, self.name, self.acts, self.losses = real, name, acts, losses
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.real, name)
+        return partial(self.answer, found) if name == self.name else found
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+    def answer(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        self.calls += 1
+        if self.acts and self.calls == 1:
+            call(*arguments)
+        if self.calls <= self.losses:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "answer lost", False, True))
+        return None if self.acts else call(*arguments)
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_an_unanswered_commit_is_asked_again_not_aborted(
+    services: Services, topic: str, unique: Names, drain: Any, acts: bool
+) -> None:
+    with Writer(services, transactional_id=unique("t")) as writer:
+        writer.begin()
+        writer.send(topic, column(b"once"))
+        lossy = Lossy(writer._producer, "commit_transaction", acts=acts, losses=3)
+        writer._producer = lossy
+        writer.commit(None, None)
+        assert lossy.calls == 4
+        writer._producer = lossy.real
+        writer.begin()
+        writer.send(topic, column(b"next"))
+        writer.commit(None, None)
+    assert read(services, topic, 3, drain) == [b"once", b"next"]
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_commit_that_is_never_answered_is_unknown_and_the_next_counts(
+    services: Services, topic: str, unique: Names, drain: Any, acts: bool
+) -> None:
+    with Writer(services, transactional_id=unique("t"), commit_timeout=1.0) as writer:
+        writer.begin()
+        writer.send(topic, column(b"perhaps"))
+        lossy = Lossy(writer._producer, "commit_transaction", acts=acts, losses=10**9)
+        writer._producer = lossy
+        with pytest.raises(OutcomeUnknown, match=r"OUTCOME_UNKNOWN.*answer lost"):
+            writer.commit(None, None)
+        assert writer._producer is not lossy
+        writer.begin()
+        writer.send(topic, column(b"next"))
+        writer.commit(None, None)
+    expected = [b"perhaps", b"next"] if acts else [b"next"]
+    assert read(services, topic, 3, drain) == expected
+
+
+def test_offsets_that_are_never_answered_abort(
+    services: Services, topic: str, wide_topic: str, unique: Names, drain: Any
+) -> None:
+    with (
+        Writer(services, transactional_id=unique("t"), commit_timeout=1.0) as writer,
+        open_reader(services, [wide_topic], unique("g")) as reader,
+    ):
+        while not reader.assignment():
+            reader.fetch(1, 0.1)
+        writer.begin()
+        writer.send(topic, column(b"dropped"))
+        writer._producer = Lossy(
+            writer._producer, "send_offsets_to_transaction", acts=True, losses=10**9
+        )
+        with pytest.raises(TransactionAborted) as raised:
+            writer.commit({(wide_topic, 0): 1}, reader.group_metadata())
+        assert not isinstance(raised.value, OutcomeUnknown)
+        assert reader.committed() == {}
+    assert read(services, topic, 1, drain) == []
+
+
+def test_after_a_broken_line_the_next_transaction_has_a_new_epoch(
+    services: Services, topic: str, unique: Names, drain: Any
+) -> None:
+    with Writer(services, transactional_id=unique("t")) as writer:
+        writer.begin()
+        writer.send(topic, column(b"a"))
+        before = writer._producer
+        writer._on_error(KafkaError(KafkaError._TRANSPORT, "connection reset"))
+        writer.commit(None, None)
+        assert writer._producer is before
+        writer.begin()
+        assert writer._producer is not before
+        writer.send(topic, column(b"b"))
+        writer.commit(None, None)
+        assert (writer.sent, writer.delivered, writer.failed) == (2, 2, 0)
+    assert read(services, topic, 2, drain) == [b"a", b"b"]
 
 
 def test_misuse_is_refused(services: Services, topic: str, unique: Names) -> None:

@@ -119,14 +119,8 @@ class Session:
             if "${" not in text:
                 yield from plan.parse(text)
                 return
-            at = 0
             for piece in plan.split(text):
-                at = text.index(piece, at)
-                before = text[:at]
-                line, column = before.count("\n"), at - before.rfind("\n") - 1
-                at += len(piece)
-                placed = "\n" * line + " " * column + plan.substitute(piece, self.variables)
-                yield from plan.parse(placed)
+                yield from plan.parse(plan.substitute(piece, self.variables))
         except GradstreamError as error:
             raise refusal(error, text) from error
 

@@ -594,48 +594,13 @@ class Analyzer:
     def merge_all(self, items: list[Typed]) -> SqlType:
         common = items[0].type
         for item in items[1:]:
-            common = self.merge(common, item.type, item)
+            merged = _merge(common, item.type, item.kind in ("array", "map", "struct"))
+            if merged is None and common is not None:
+                raise self.no_operator(common, item)
+            common = merged
         if common is None:
             raise AssertionError("NULLs were left out")
         return common
-
-    def merge(self, left: SqlType | None, right: SqlType | None, item: Typed) -> SqlType | None:
-        if left is None or right is None or left == right:
-            return left or right
-        if is_numeric(left) and is_numeric(right):
-            return wider_number(left, right)
-        match left, right:
-            case Array(a), Array(b):
-                return Array(self.some(self.merge_loosely(a, b, item)))
-            case Map(k, a), Map(m, b):
-                return Map(
-                    self.some(self.merge_loosely(k, m, item)),
-                    self.some(self.merge_loosely(a, b, item)),
-                )
-            case Struct(members), Struct(others):
-                fields = dict(members)
-                for name, type_ in others:
-                    fields[name] = self.some(self.merge_loosely(fields.get(name), type_, item))
-                return Struct(tuple(fields.items()))
-        raise self.no_operator(left, item)
-
-    def merge_loosely(
-        self, left: SqlType | None, right: SqlType | None, item: Typed
-    ) -> SqlType | None:
-        """Inside constructors a literal text gives way too; coerce() checks what it says."""
-        if (
-            right == STRING
-            and left is not None
-            and left != STRING
-            and item.kind in ("array", "map", "struct")
-        ):
-            return left
-        return self.merge(left, right, item)
-
-    def some(self, type_: SqlType | None) -> SqlType:
-        if type_ is None:
-            raise AssertionError("a collection without a type")
-        return type_
 
     def with_number_text(self, common: SqlType, item: Typed) -> SqlType:
         text = str(item.detail)
@@ -645,11 +610,7 @@ class Analyzer:
             raise self.bad_text(text, common, item) from None
         if common == DOUBLE:
             return common
-        if "e" in text.lower() and not isinstance(common, Decimal):
-            if number == number.to_integral_value():
-                return wider_number(common, _integer_type(int(number), common))
-            return DOUBLE
-        if number.as_tuple().exponent == 0 and not isinstance(common, Decimal):
+        if text.strip().lstrip("+-").isdigit() and not isinstance(common, Decimal):
             return wider_number(common, _integer_type(int(number), common))
         return wider_number(common, literal_decimal(number))
 
@@ -710,6 +671,40 @@ class Analyzer:
             "Hint: You might need to add explicit type casts.",
             item.node,
         )
+
+
+def _merge(left: SqlType | None, right: SqlType | None, built: bool) -> SqlType | None:
+    """The type that holds both, or None.
+
+    ``built``: the right one is a constructor's, inside which a text may stand for what the left one wants;
+    coerce() finds out whether it does.
+    """
+    if left is None or right is None or left == right:
+        return left or right
+    if is_numeric(left) and is_numeric(right):
+        return wider_number(left, right)
+    match left, right:
+        case Array(a), Array(b):
+            item = _merge_inner(a, b, built)
+            return None if item is None else Array(item)
+        case Map(k, a), Map(m, b):
+            key, value = _merge_inner(k, m, built), _merge_inner(a, b, built)
+            return None if key is None or value is None else Map(key, value)
+        case Struct(members), Struct(others):
+            fields = dict(members)
+            for name, type_ in others:
+                merged = _merge_inner(fields.get(name, type_), type_, built)
+                if merged is None:
+                    return None
+                fields[name] = merged
+            return Struct(tuple(fields.items()))
+    return None
+
+
+def _merge_inner(left: SqlType, right: SqlType, built: bool) -> SqlType | None:
+    if built and right == STRING != left:
+        return left
+    return _merge(left, right, built)
 
 
 def _is_text(item: Typed) -> bool:

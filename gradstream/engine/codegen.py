@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from gradstream.engine.analyze import Typed
 from gradstream.engine.casts import cast_function, double_decimal, same
-from gradstream.engine.types import BIGINT, DOUBLE, INTEGER, Decimal
+from gradstream.engine.types import BIGINT, DOUBLE, INTEGER, STRING, Decimal
 
 RowErrors: TypeAlias = list[tuple[int, str]]
 # (columns in the order of Compiled.columns, number of rows, errors to append to) -> values
@@ -161,16 +161,22 @@ def _decimal_arithmetic(operator: str, type_: Decimal) -> Callable[[Any, Any], d
     return calculate
 
 
-def _item(values: list[Any], index: int) -> Any:
+def _text_key(key: str | None) -> str:
+    return "null" if key is None else key
+
+
+def _item(values: list[Any] | None, index: int) -> Any:
     """1-based, negative from the end, NULL beyond."""
+    if values is None:
+        return None
     size = len(values)
     if index == 0 or index > size or index < -size:
         return None
     return values[index - 1] if index > 0 else values[index]
 
 
-def _entry(entries: dict[Any, Any], key: Any) -> Any:
-    return entries.get(key)
+def _entry(entries: dict[Any, Any] | None, key: Any) -> Any:
+    return None if entries is None else entries.get(key)
 
 
 def like_pattern(pattern: str, escape: str | None) -> re.Pattern[str]:
@@ -213,6 +219,7 @@ _SCOPE: dict[str, Any] = {
     "remainder_double": _remainder_double,
     "item": _item,
     "entry": _entry,
+    "text_key": _text_key,
     "like": _like,
     "joined": _joined,
     "double_decimal": double_decimal,
@@ -434,6 +441,11 @@ class _Writer:
 
     def write_map(self, item: Typed) -> str:
         texts = list(map(self.guarded, item.arguments))
+        for at in range(0, len(texts), 2):
+            key = item.arguments[at]
+            if key.type == STRING and (key.kind != "literal" or key.detail is None):
+                # A NULL key is written as the text null, in every format.
+                texts[at] = f"text_key({texts[at]})"
         pairs = ", ".join(
             f"{key}: {value}" for key, value in zip(texts[::2], texts[1::2], strict=True)
         )
@@ -457,7 +469,7 @@ class _Writer:
     def write_call(self, item: Typed) -> str:
         chosen = item.detail
         overload = chosen.overload
-        function = self.constant(overload.body)
+        function = self.constant(chosen.body)
         tests: list[str] = []
         texts: list[str] = []
         for argument, primitive in zip(item.arguments, chosen.primitives, strict=True):

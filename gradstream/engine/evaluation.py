@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gradstream.engine.analyze import Typed
 from gradstream.engine.codegen import Compiled, RowErrors
@@ -172,10 +173,10 @@ class Evaluator:
         nulls = null_values if null_values is not None and null_values.any() else None
         kept = self._kept(batch, timestamps, nulls, errors)
         rows = _Rows(batch, timestamps, kept, self.types)
-        keys = _batch([item.array(rows, errors) for item in self.keys], self.key_schema, rows.size)
         null_out = np.zeros(rows.size, np.bool_)
         if nulls is not None and self.where is None:
             null_out = nulls
+        keys = self._keyed(rows, null_out, errors)
         values = self._projected(batch, timestamps, rows, null_out, errors)
         positions = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
         times = timestamps if kept is None else timestamps[kept]
@@ -198,6 +199,18 @@ class Evaluator:
         if before is None:
             return None if mask.all() else np.flatnonzero(mask)
         return before[mask]
+
+    def _keyed(
+        self, rows: _Rows, null_out: npt.NDArray[np.bool_], errors: list[RowError]
+    ) -> pa.RecordBatch:
+        """The key columns; an expression over a record without a value is NULL."""
+        arrays = []
+        for item in self.keys:
+            array = item.array(rows, errors)
+            if null_out.any() and item.passed_on is None:
+                array = pc.if_else(pa.array(null_out), pa.scalar(None, array.type), array)
+            arrays.append(array)
+        return _batch(arrays, self.key_schema, rows.size)
 
     def _projected(
         self,

@@ -37,7 +37,7 @@ from gradstream.engine.types import (
     SqlType,
     Struct,
 )
-from gradstream.errors import SqlError
+from gradstream.errors import GradstreamError, SqlError
 
 Infer: TypeAlias = Callable[[str, bool, Format], tuple[Column, ...]]
 ALL_HEADERS = Array(Struct((("KEY", STRING), ("VALUE", BYTES))))
@@ -234,34 +234,32 @@ class Planner:
         body: tree.CreateSource,
     ) -> tuple[Column, ...]:
         """Key or value columns from the registry, where the statement gives none."""
+        has_key = any(column.role == "key" for column in columns)
+        has_value = any(column.role == "value" for column in columns)
         found: tuple[Column, ...] = ()
-        wanted = []
-        if key_format.name == "AVRO" and not any(column.role == "key" for column in columns):
-            wanted.append((True, key_format))
-        if not any(column.role == "value" for column in columns) and value_format.name != "NONE":
-            if value_format.name != "AVRO":
-                raise self.error(
-                    "BAD_SCHEMA",
-                    "The statement does not define any columns.",
-                    body.at,
-                )
-            wanted.append((False, value_format))
-        if not any(not is_key for is_key, _ in wanted) and not (
-            wanted and wanted[0][1].schema_id is not None
-        ):
-            # Columns given: a keyless stream stays keyless.
-            return ()
-        for is_key, format_ in wanted:
-            if self.infer is None:
-                self.unsupported("schema inference here", body.at)
-            try:
-                got = self.infer(topic, is_key, format_)
-            except SqlError as error:
-                if is_key and error.code.startswith("UNKNOWN"):
-                    continue
-                raise self.error(error.code, error.bare_message, body.at) from None
-            found += got
+        if key_format.name == "AVRO" and not has_key:
+            found += self.inferred_part(topic, True, key_format, body)
+        if not has_value and value_format.name == "AVRO":
+            found += self.inferred_part(topic, False, value_format, body)
+        if not columns and not found:
+            raise self.error("BAD_SCHEMA", "The statement does not define any columns.", body.at)
         return found
+
+    def inferred_part(
+        self, topic: str, is_key: bool, format_: Format, body: tree.CreateSource
+    ) -> tuple[Column, ...]:
+        """The key's or the value's columns; a key without a schema is no key."""
+        if self.infer is None:
+            self.unsupported("schema inference here", body.at)
+        try:
+            return self.infer(topic, is_key, format_)
+        except GradstreamError as error:
+            if not isinstance(error, SqlError) and not error.code.startswith("UNKNOWN"):
+                raise
+            if is_key and error.code.startswith("UNKNOWN") and format_.schema_id is None:
+                return ()
+            message = error.bare_message if isinstance(error, SqlError) else error.message
+            raise self.error(error.code, message, body.at) from None
 
     def check_names(self, columns: tuple[Column, ...], body: tree.CreateSource) -> None:
         seen: set[str] = set()
@@ -474,7 +472,7 @@ class Planner:
             )
         settings = self.settings(body.settings, body.at)
         projected, alias = self.projected(body.query)
-        keys, values = split_keys(projected, body.name, alias, self.script)
+        keys, values = split_keys(projected, body.name, alias, self.script, self.keys_optional())
         sink = self.sink(body, settings, projected, keys, values)
         query_id = f"CSAS_{body.name}_{self.number}"
         plan = self.query_plan(query_id, projected, keys, values, sink=sink)
@@ -482,6 +480,10 @@ class Planner:
             sink.topic, settings.partitions, settings.replicas, settings.retention_ms
         )
         return actions.StartQuery(self.text, plan, "persistent", sink, True, topic, body.replace)
+
+    def keys_optional(self) -> bool:
+        """ksqlDB's newer planner, off unless asked for, lets a stream drop its key."""
+        return str(self.properties.get("ksql.new.query.planner.enabled")).lower() == "true"
 
     def sink(
         self,
@@ -594,7 +596,7 @@ class Planner:
         fits = all(
             len(given) == len(columns)
             and all(
-                g.name == c.name and widens(g.type, c.type)
+                g.name == c.name and _insertable(g.type, c.type)
                 for g, c in zip(given, columns, strict=True)
             )
             for given, columns in zip((keys, values), wanted, strict=True)
@@ -907,6 +909,12 @@ class _NoColumns(Analyzer):
         if type(node) is tree.Name:
             return self.name(node)
         return Analyzer.of(self, node)
+
+
+def _insertable(source: SqlType, target: SqlType) -> bool:
+    """Does INSERT INTO … SELECT bring one to the other? Whole numbers may go into any DECIMAL."""
+    whole = source in (INTEGER, BIGINT)
+    return widens(source, target) or (isinstance(target, Decimal) and whole)
 
 
 def node_at(node: tree.Expression) -> tree.At:

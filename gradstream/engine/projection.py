@@ -239,7 +239,7 @@ def _qualify(node: tree.Expression, alias: str) -> tree.Expression:
 
 
 def split_keys(
-    projected: Projected, sink: str, alias: str, text: str
+    projected: Projected, sink: str, alias: str, text: str, keys_optional: bool = False
 ) -> tuple[tuple[Output, ...], tuple[Output, ...]]:
     """The items of a persistent query as key and value columns; each key must be there exactly once.
 
@@ -247,14 +247,6 @@ def split_keys(
         SqlError: BAD_PROJECTION or RESERVED_NAME, in ksqlDB's words.
     """
     at = projected.query.at
-    for item in projected.items:
-        if item.name in RESERVED_COLUMNS:
-            raise error_at(
-                "RESERVED_NAME",
-                f"Reserved column name in select: `{item.name}`. Please remove or alias the column.",
-                text,
-                at,
-            )
     keys: list[Output] = []
     chosen: set[int] = set()
     missing: list[Key] = []
@@ -275,9 +267,17 @@ def split_keys(
             )
         keys.append(projected.items[shown[0]])
         chosen.add(shown[0])
-    if missing:
+    if missing and not keys_optional:
         raise _missing_keys(projected, sink, alias, text)
     values = tuple(item for n, item in enumerate(projected.items) if n not in chosen)
+    for item in values:
+        if item.name in RESERVED_COLUMNS:
+            raise error_at(
+                "RESERVED_NAME",
+                f"Reserved column name in select: `{item.name}`. Please remove or alias the column.",
+                text,
+                at,
+            )
     _check_duplicates(keys, values, text, at)
     if not values:
         raise error_at("BAD_PROJECTION", "The projection contains no value columns.", text, at)

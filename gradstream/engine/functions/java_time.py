@@ -42,6 +42,17 @@ _MEANING = {
 }  # fmt: skip
 
 
+# Short names stand for the region, so that "PST" in May is summer time all the same.
+_REGIONS = {
+    "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "MST": "America/Denver", "MDT": "America/Denver",
+    "CST": "America/Chicago", "CDT": "America/Chicago", "EST": "America/New_York", "EDT": "America/New_York",
+    "CET": "Europe/Paris", "CEST": "Europe/Paris", "BST": "Europe/London", "EET": "Europe/Bucharest",
+    "EEST": "Europe/Bucharest", "MSK": "Europe/Moscow", "IST": "Asia/Kolkata", "JST": "Asia/Tokyo",
+    "AEST": "Australia/Sydney", "AEDT": "Australia/Sydney", "HST": "Pacific/Honolulu", "AKST": "America/Anchorage",
+    "AKDT": "America/Anchorage",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A local date and time with the offset that it has there.
@@ -49,7 +60,8 @@ class Moment:
     Attributes:
         nano: of the second.
         offset: seconds east of Greenwich.
-        zone: as it is called.
+        zone: its id.
+        short: what it is called then and there, such as PDT.
     """
 
     days: int
@@ -57,6 +69,7 @@ class Moment:
     nano: int
     offset: int
     zone: str
+    short: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +81,23 @@ class _Letters:
 class Pattern:
     """A compiled pattern.
 
+    Args:
+        simple: read as SimpleDateFormat does: numbers of any length, and text may follow.
+
     Raises:
         ValueError: an unknown letter or an open quote or bracket.
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, simple: bool = False) -> None:
         self.pattern = pattern
+        self.simple = simple
         self.parts, rest = _split(pattern, 0, depth=0)
         if rest != len(pattern):
             raise ValueError(f"Unknown pattern, ] without [: {pattern}")
         self.fields: list[str] = []
-        self.regex = re.compile(self._regex(self.parts) + r"\Z", re.ASCII)
+        self.regex = re.compile(
+            self._regex(self.parts) + r"\Z" * (not simple), re.ASCII | re.IGNORECASE
+        )
 
     def _regex(self, parts: list[object]) -> str:
         out = []
@@ -91,7 +110,8 @@ class Pattern:
                 following = parts[at + 1] if at + 1 < len(parts) else None
                 joined = isinstance(following, _Letters) and _is_number(following)
                 self.fields.append(part.letter * part.count)
-                out.append(f"({_field_regex(part, joined)})")
+                loose = self.simple and _is_number(part) and not joined
+                out.append(r"(\d+)" if loose else f"({_field_regex(part, joined)})")
         return "".join(out)
 
     def read(self, text: str) -> dict[str, int | str]:
@@ -215,8 +235,10 @@ def _offset_regex(count: int) -> str:
 def _value(field: str, text: str) -> int | str:
     letter, count = field[0], len(field)
     if letter in "ML" and count > 2:
-        return next(n for n, name in enumerate(_MONTHS, 1) if name.startswith(text[:3]))
-    if letter in "aGEecVz":
+        return next(n for n, name in enumerate(_MONTHS, 1) if name[:3].lower() == text[:3].lower())
+    if letter == "a":
+        return text.upper()
+    if letter in "GEecVz":
         return text
     if letter in "XxZO":
         return _offset_seconds(text)
@@ -227,8 +249,8 @@ def _value(field: str, text: str) -> int | str:
 
 
 def _offset_seconds(text: str) -> int:
-    text = text.removeprefix("GMT")
-    if text in ("Z", ""):
+    text = text.upper().removeprefix("GMT")
+    if text.upper() in ("Z", ""):
         return 0
     digits = text[1:].replace(":", "").ljust(4, "0")
     if len(text[1:]) == 1:
@@ -272,8 +294,10 @@ def _field_text(part: _Letters, moment: Moment) -> str:
             return f"{moment.nano:09d}".ljust(count, "0")[:count]
         case "X" | "x" | "Z" | "O":
             return _offset_text(letter, count, moment.offset)
-        case "V" | "z":
+        case "V":
             return moment.zone
+        case "z":
+            return moment.short
     number = {
         "d": day,
         "D": moment.days - days_of(year, 1, 1) + 1,
@@ -336,7 +360,7 @@ def zone(name: str) -> datetime.tzinfo:
     if name in ("Z", "UTC", "GMT", "UT"):
         return datetime.UTC
     try:
-        return zoneinfo.ZoneInfo(name)
+        return zoneinfo.ZoneInfo(_REGIONS.get(name.upper(), name))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"Unknown time-zone ID: {name}") from None
 
@@ -401,6 +425,19 @@ def parse_date(text: str, form: str) -> int:
     return _days(pattern(form).read(text))
 
 
+@functools.lru_cache(maxsize=256)
+def _simple_pattern(text: str) -> Pattern:
+    return Pattern(text, simple=True)
+
+
+def parse_simple_date(text: str, form: str) -> int:
+    """Days of a text, read as SimpleDateFormat does."""
+    fields = _simple_pattern(form).read(text)
+    if "yy" in _simple_pattern(form).fields and int(fields["year"]) > 2099:
+        fields["year"] = int(fields["year"]) - 2000
+    return _days(fields)
+
+
 def parse_time(text: str, form: str) -> int:
     """Milliseconds of the day of a text."""
     return _milliseconds(pattern(form).read(text))
@@ -410,15 +447,18 @@ def format_timestamp(milliseconds: int, form: str, where: str = "UTC") -> str:
     """A timestamp as it reads in a time zone."""
     tz = zone(where)
     offset = 0
+    short = where
     if tz is not datetime.UTC:
         moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(
             milliseconds=milliseconds
         )
-        delta = moment.astimezone(tz).utcoffset()
+        local = moment.astimezone(tz)
+        delta = local.utcoffset()
         offset = 0 if delta is None else int(delta.total_seconds())
+        short = local.tzname() or where
     days, rest = divmod(milliseconds + offset * 1000, DAY_MS)
     second, milli = divmod(rest, 1000)
-    return pattern(form).write(Moment(days, second, milli * 1_000_000, offset, where))
+    return pattern(form).write(Moment(days, second, milli * 1_000_000, offset, where, short))
 
 
 def format_date(days: int, form: str) -> str:

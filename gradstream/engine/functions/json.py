@@ -6,9 +6,13 @@ import base64
 import decimal
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
+from gradstream.engine import iso_time
+from gradstream.engine.casts import or_null, same
 from gradstream.engine.functions.registry import scalar
+from gradstream.engine.types import DATE, TIME, TIMESTAMP, Array, Map, SqlType, Struct
 from gradstream.wire.java_text import double_text
 
 
@@ -39,7 +43,7 @@ def write(value: Any) -> str:
         case int():
             return str(value)
         case _Number():
-            return _number_text(value)
+            return str(value)
         case float():
             return double_text(value)
         case decimal.Decimal():
@@ -55,14 +59,30 @@ def write(value: Any) -> str:
     raise TypeError(f"no JSON for {value!r}")
 
 
-def _number_text(value: decimal.Decimal) -> str:
-    return double_text(float(value))
+def _shaper(type_: SqlType | None) -> Callable[[Any], Any]:
+    """Times within a value as the texts that JSON gets; all else as it is."""
+    match type_:
+        case Array(item):
+            inner = or_null(_shaper(item))
+            return lambda values: [inner(value) for value in values]
+        case Map(_, value):
+            of_value = or_null(_shaper(value))
+            return lambda entries: {k: of_value(v) for k, v in sorted(entries.items())}
+        case Struct(members):
+            shapers = [(name, or_null(_shaper(member))) for name, member in sorted(members)]
+            return lambda value: {name: shape(value.get(name)) for name, shape in shapers}
+    if type_ == DATE:
+        return iso_time.date_text
+    if type_ == TIME:
+        return iso_time.time_text
+    return iso_time.timestamp_text if type_ == TIMESTAMP else same
 
 
-@scalar("TO_JSON_STRING", "T -> STRING", category="JSON", nulls="see")
-def to_json_string(value: Any) -> str:
+@scalar("TO_JSON_STRING", "T -> STRING", category="JSON", nulls="see", typed=True)
+def to_json_string(type_: SqlType | None) -> Callable[[Any], str]:
     """Returns a value as JSON."""
-    return write(value)
+    shape = or_null(_shaper(type_))
+    return lambda value: write(shape(value))
 
 
 def _text_of(value: Any) -> str | None:

@@ -17,7 +17,11 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from gradstream.engine.casts import as_decimal, is_numeric, widens, wider_number
 from gradstream.engine.types import (
+    DATE,
     PRIMITIVES,
+    STRING,
+    TIME,
+    TIMESTAMP,
     Array,
     Decimal,
     Map,
@@ -74,6 +78,7 @@ class Overload:
     Attributes:
         nulls: ``null``: a NULL argument makes the result NULL and ``body`` is not called; ``see``: it gets the None.
         variadic: the last parameter may be repeated or left out.
+        typed: ``body`` is called with the arguments' types and gives the function.
         column: the same on a whole Arrow column as first argument and constants as others, or None.
     """
 
@@ -83,6 +88,7 @@ class Overload:
     nulls: Nulls
     variadic: bool
     column: Callable[..., Any] | None = None
+    typed: bool = False
 
     def expanded(self, count: int) -> tuple[Parameter, ...] | None:
         """The parameters for that many arguments, None where it takes more or fewer."""
@@ -108,6 +114,15 @@ class Chosen:
     primitives: tuple[bool, ...]
     returns: SqlType
     overload: Overload
+    types: tuple[SqlType | None, ...] = ()
+
+    @property
+    def body(self) -> Callable[..., Any]:
+        """The function to call with a row's values."""
+        if not self.overload.typed:
+            return self.overload.body
+        made: Callable[..., Any] = self.overload.body(*self.types)
+        return made
 
 
 class NoOverload(Exception):  # noqa: N818  (a finding, turned into a SqlError by the analysis)
@@ -176,7 +191,7 @@ class Family:
                 return None
             returns = filled
         primitives = tuple(parameter.primitive for parameter in parameters)
-        return Chosen(self.name, targets, primitives, returns, overload)
+        return Chosen(self.name, targets, primitives, returns, overload, tuple(types))
 
     def lambda_types(
         self, known: list[SqlType | None], at: int, count: int
@@ -239,7 +254,11 @@ def _matches(
                 )
                 and (returns is None or _matches(returns, type_.returns, bound, False))
             )
-    return pattern == type_ or (widen and is_numeric(pattern) and widens(type_, pattern))
+    if pattern == type_:
+        return True
+    if widen and pattern in (DATE, TIME, TIMESTAMP):
+        return type_ == STRING
+    return widen and is_numeric(pattern) and widens(type_, pattern)
 
 
 def _fill(pattern: SqlType, bound: dict[str, SqlType]) -> SqlType | None:
@@ -344,6 +363,7 @@ def scalar(
     display: str | None = None,
     returns: Returns | None = None,
     column: Callable[..., Any] | None = None,
+    typed: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function under a name, with its signatures; its docstring is what DESCRIBE FUNCTION says.
 
@@ -359,7 +379,7 @@ def scalar(
         for text in signatures:
             parameters, variadic, result = _Reader(text).signature()
             family.overloads.append(
-                Overload(parameters, returns or result, body, nulls, variadic, column)
+                Overload(parameters, returns or result, body, nulls, variadic, column, typed)
             )
         return body
 

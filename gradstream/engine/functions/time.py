@@ -109,7 +109,7 @@ def parse_date(text: str, form: str) -> int:
     """Reads a text by a pattern as a DATE."""
     if any(letter in "HhKkmsSaAnNXxZz" for letter in java_time.letters(form)):
         raise ValueError(f"Date format contains time field: {form}")
-    return java_time.parse_date(text, form)
+    return java_time.parse_simple_date(text, form)
 
 
 @scalar("PARSE_TIME", "STRING, STRING -> TIME", category=_CATEGORY)

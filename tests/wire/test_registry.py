@@ -158,6 +158,24 @@ def test_records_of_unknown_foreign_and_other_subjects_schemas(
     assert np.array_equal(matrix[[0, 4]], [[7.0], [7.0]])
 
 
+@pytest.mark.integration
+def test_a_schema_that_refers_to_another(registry: Registry, unique: Callable[[str], str]) -> None:
+    inner, outer = unique("avro_inner"), unique("avro_outer")
+    name = unique("Point")
+    point = {"type": "record", "name": name, "fields": [{"name": "x", "type": "double"}]}
+    registry.register(inner, json.dumps(point))
+    text = json.dumps({"type": "record", "name": "R", "fields": [{"name": "p", "type": name}]})
+    references = [{"name": name, "subject": inner, "version": 1}]
+    body = {"schema": text, "schemaType": "AVRO", "references": references}
+    answer = registry._ask("POST", f"/subjects/{outer}/versions", body)
+    assert isinstance(answer, dict)
+    raw = pa.array([b"\0" + struct.pack(">Id", answer["id"], 0.0)[:4] + struct.pack("<d", 1.5)])
+    decoder = AvroDecoder(registry)
+    assert decoder.columns(raw).batch.to_pylist() == [{"p": {"x": 1.5}}]
+    assert decoder.matrix(raw, ["p.x"])[0].tolist() == [[1.5]]
+    assert subject_columns(registry, outer) == {"p.x": "double"}
+
+
 def test_a_registry_that_is_down_is_said_soon_and_without_secrets(closed: str) -> None:
     url = closed.replace("http://", "http://user:hunter2@")
     registry = Registry(url)

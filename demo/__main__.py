@@ -24,7 +24,6 @@ from gradstream.stack import LocalStack
 from producers.fraud import Fraud
 from producers.regression import GOLDEN_ROWS
 from trainers.chain import STAGES, WeightsRecord
-from trainers.job import Job
 from trainers.loop import Status
 
 TOLERANCE = 1e-8
@@ -104,9 +103,9 @@ def tell(services: Services, topics: Topics) -> tuple[Story, dict[str, list[Weig
             )
         golden, online = pipeline.golden_job(topics), pipeline.fraud_job(topics)
         with watch.step("train regression", golden.epochs * len(regression)) as task:
-            descent = pipeline.run_job(golden, services, follow(bar, task, golden))
+            descent = pipeline.run_job(golden, services, follow(bar, task))
         with watch.step("train fraud", online.epochs * len(fraud)) as task:
-            batches = pipeline.run_job(online, services, follow(bar, task, online))
+            batches = pipeline.run_job(online, services, follow(bar, task))
     before, after = pipeline.samples(topics, regression)
     story = Story(
         pipeline.regression_story(regression, *descent),
@@ -124,13 +123,13 @@ def counter(bar: Progress, task: TaskID, before: int = 0) -> Callable[[int], Non
     return lambda records: bar.update(task, completed=before + records)
 
 
-def follow(bar: Progress, task: TaskID, job: Job) -> Callable[[Status], None]:
-    """Moves a bar along with a trainer, with epoch and loss beside it."""
+def follow(bar: Progress, task: TaskID) -> Callable[[Status], None]:
+    """Moves a bar along with a trainer, with the loss beside it."""
     title = bar.tasks[task].description
 
     def watch(status: Status) -> None:
-        shown = f"{title}  epoch {status.epoch:,}/{job.epochs:,}  loss {status.loss:.5f}"
-        bar.update(task, completed=status.records, description=shown)
+        loss = "–" if status.loss is None else f"{status.loss:.5f}"
+        bar.update(task, completed=status.records, description=f"{title}, loss {loss}")
 
     return watch
 

@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -21,6 +20,18 @@ notes = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
 
 
+def short(number: float) -> str:
+    """A count in at most six characters: 999, 12.3 k, 4.56 M.
+
+    >>> short(999), short(12_345), short(4_560_000)
+    ('999', '12.3 k', '4.56 M')
+    """
+    for size, mark in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{mark}"
+    return f"{number:.0f}"
+
+
 class RateColumn(ProgressColumn):
     """Units a second, since people ask for the rate before the percentage."""
 
@@ -30,7 +41,16 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"– {self.unit}/s", style="cyan")
+        rate = short(speed) if speed else "–"
+        return Text(f"{rate} {self.unit}/s", style="cyan", no_wrap=True)
+
+
+class CountColumn(ProgressColumn):
+    """How many of how many."""
+
+    def render(self, task: Task) -> Text:
+        total = "" if task.total is None else f"/{short(task.total)}"
+        return Text(f"{short(task.completed)}{total}", style="green", no_wrap=True)
 
 
 def progress(unit: str) -> Progress:
@@ -38,8 +58,8 @@ def progress(unit: str) -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=12),
+        CountColumn(),
         RateColumn(unit),
         TimeElapsedColumn(),
         console=notes,

@@ -126,7 +126,9 @@ def _check_column(flag: str, name: str, kinds: dict[str, str], numeric: list[str
         near = get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(kinds)}"
         raise DataError("UNKNOWN_COLUMN", f"{flag} {name}: the source has no such column; {hint}")
-    if name not in numeric:
+    # Text is no feature by default, but a column that is named may hold numbers as text, as a class "0" or "1"; a
+    # record where it does not is a dead letter.
+    if name not in numeric and kinds[name] != "string":
         raise DataError(
             "NOT_NUMERIC",
             f"{flag} {name}: the column is {kinds[name]}, not a number; "

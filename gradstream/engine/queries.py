@@ -24,7 +24,7 @@ from gradstream.engine.processing_log import Logger
 from gradstream.errors import GradstreamError, RetryError, UnavailableError
 from gradstream.wire.kafka import partitions
 from gradstream.wire.reader import Reader, open_log_reader, open_reader
-from gradstream.wire.records import Headers, Records, TopicPartition
+from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Fenced, TransactionAborted, Writer
 
@@ -44,6 +44,7 @@ class Surroundings:
     Attributes:
         log_topic: the processing log's topic.
         include_rows: whether its entries hold payloads.
+        forward_headers: whether headers are read and passed on where no column of the source reads them.
     """
 
     services: Services
@@ -51,6 +52,7 @@ class Surroundings:
     service_id: str
     log_topic: str
     include_rows: bool = False
+    forward_headers: bool = False
 
     def group(self, query_id: str) -> str:
         return f"_confluent-ksql-{self.service_id}query_{query_id}"
@@ -166,11 +168,12 @@ class PersistentQuery:
         """Reads and writes until it is to stop or a client breaks."""
         services, group = self.around.services, self.around.group(self.id)
         self._sink_partitions = partitions(services, self.sink.topic)
+        headers = self.pipeline.input.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
         with (
             Writer(services, transactional_id=group) as writer,
             open_reader(
-                services, [self.plan.source.topic], group, start=self.reset, headers=True
+                services, [self.plan.source.topic], group, start=self.reset, headers=headers
             ) as reader,
         ):
             self.trouble = None
@@ -266,7 +269,9 @@ def send(
     if no_key.any() and partition_count > 1:
         own = records.partition[output.rows] % partition_count
         partitions_ = np.where(no_key, own, -1).astype(np.int32)
-    headers = [records.headers(row) for row in output.rows.tolist()]
+    headers: list[Headers] = []
+    if records.headers is not no_headers:
+        headers = [records.headers(row) for row in output.rows.tolist()]
     writer.send(
         topic,
         output.values,

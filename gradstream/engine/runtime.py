@@ -39,6 +39,7 @@ from gradstream.wire.writer import Writer
 DEFAULTS: dict[str, object] = {
     "auto.offset.reset": "latest",
     "commit.interval.ms": "100",
+    "gradstream.headers.forward": "false",  # reading headers halves the speed of fetching
     "ksql.fail.on.deserialization.error": "false",
     "ksql.headers.columns.enabled": "true",
     "ksql.logging.processing.rows.include": "false",
@@ -122,10 +123,14 @@ class Engine:
         self._on_fatal = on_fatal
         self._transient_numbers = itertools.count(int(time.time() * 1000))
         self._inserter: Writer | None = None
-        include = str(self.defaults["ksql.logging.processing.rows.include"]).lower() == "true"
+        include = self._is_on("ksql.logging.processing.rows.include")
+        forward = self._is_on("gradstream.headers.forward")
         self._around = Surroundings(
-            services, self.registry, service_id, topic_name(service_id), include
+            services, self.registry, service_id, topic_name(service_id), include, forward
         )
+
+    def _is_on(self, name: str) -> bool:
+        return str(self.defaults[name]).lower() == "true"
 
     # Life
 

@@ -143,6 +143,7 @@ class Evaluator:
         types: of all columns that may be read.
         where: the condition, or None.
         keys, values: the columns of the result.
+        key_columns: names of what does not come from the record's value.
         time: computes the output record's timestamp in milliseconds from the values, or None to keep ROWTIME.
     """
 
@@ -152,6 +153,7 @@ class Evaluator:
         where: Typed | None,
         keys: Sequence[Output],
         values: Sequence[Output],
+        key_columns: frozenset[str] = frozenset(),
         time: Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple[int, str]]]]
         | None = None,
     ) -> None:
@@ -162,6 +164,8 @@ class Evaluator:
         self.key_schema = _schema(keys)
         self.value_schema = _schema(values)
         self.time = time
+        # Keys that a record without a value still has: those of the record's own key.
+        self.from_value = [bool(item.item.columns() - key_columns) for item in self.keys]
 
     def __call__(
         self,
@@ -203,11 +207,11 @@ class Evaluator:
     def _keyed(
         self, rows: _Rows, null_out: npt.NDArray[np.bool_], errors: list[RowError]
     ) -> pa.RecordBatch:
-        """The key columns; an expression over a record without a value is NULL."""
+        """The key columns; what is computed from the value of a record without one is NULL."""
         arrays = []
-        for item in self.keys:
+        for item, from_value in zip(self.keys, self.from_value, strict=True):
             array = item.array(rows, errors)
-            if null_out.any() and item.passed_on is None:
+            if from_value and null_out.any():
                 array = pc.if_else(pa.array(null_out), pa.scalar(None, array.type), array)
             arrays.append(array)
         return _batch(arrays, self.key_schema, rows.size)

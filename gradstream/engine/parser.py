@@ -180,7 +180,7 @@ class _Parser:
 
     def fail(self, detail: str = "", token: Token | None = None) -> NoReturn:
         """A syntax error at a token, the current one unless told otherwise, in ksqlDB's wording."""
-        kind, value, start, end = token or self.tokens[self.index]
+        kind, _, start, end = token or self.tokens[self.index]
         line, column = place(self.text, start)
         if kind == "end" and not detail:
             detail = "the text ends here, though more is needed"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeAlias
 
 from gradstream.engine import actions, functions, tree
-from gradstream.engine.analyze import Analyzer, Typed, nearest, resolve_type
+from gradstream.engine.analyze import PSEUDO, Analyzer, Typed, nearest, resolve_type
 from gradstream.engine.casts import cast_function, is_numeric, widens
 from gradstream.engine.catalog import Catalog, Column, Format, Source, TimestampColumn
 from gradstream.engine.codegen import Compiled
@@ -407,7 +407,14 @@ class Planner:
         made = tuple(
             [Column(k.name, k.type, "key") for k in keys] + [Column(v.name, v.type) for v in values]
         )
-        evaluate = Evaluator(projected.columns, projected.where, keys, values, time)
+        evaluate = Evaluator(
+            projected.columns,
+            projected.where,
+            keys,
+            values,
+            frozenset(_not_from_value(source)),
+            time,
+        )
         steps = self.steps(query_id, projected, made, sink, limit)
         return QueryPlan(query_id, (source,), columns, pseudo, made, limit, steps, evaluate)
 
@@ -813,8 +820,7 @@ class Planner:
         if not isinstance(body.statement, tree.Query | tree.CreateAsSelect | tree.InsertSelect):
             raise self.error(
                 "UNSUPPORTED",
-                "The provided statement does not run a ksql query; EXPLAIN takes SELECT, CREATE … AS SELECT and "
-                "INSERT INTO … SELECT",
+                "The provided statement does not run a ksql query; EXPLAIN takes SELECT and what ends in AS SELECT",
                 body.at,
             )
         action = self.plan(body.statement)
@@ -900,8 +906,8 @@ class _NoColumns(Analyzer):
             )
         raise self.error(
             "UNKNOWN_COLUMN",
-            f"Failed to insert values. Illegal column reference `{node.name}`: VALUES takes literals and "
-            "functions of them; put text in single quotes",
+            f"Failed to insert values. Illegal column reference `{node.name}`: give literals or functions of "
+            "them, and text in single quotes",
             node,
         )
 
@@ -909,6 +915,10 @@ class _NoColumns(Analyzer):
         if type(node) is tree.Name:
             return self.name(node)
         return Analyzer.of(self, node)
+
+
+def _not_from_value(source: Source) -> set[str]:
+    return {column.name for column in source.columns if column.role != "value"} | set(PSEUDO)
 
 
 def _insertable(source: SqlType, target: SqlType) -> bool:

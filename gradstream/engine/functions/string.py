@@ -256,7 +256,9 @@ def _hex(text: str) -> bytes:
     if match is None:
         raise ValueError(f"Invalid hexadecimal text: {text!r}")
     digits = next(group for group in match.groups() if group is not None)
-    return bytes.fromhex(digits if len(digits) % 2 == 0 else "0" + digits)
+    if len(digits) % 2 and match[2] is None:
+        raise ValueError(f"An odd number of hexadecimal digits: {text!r}")
+    return bytes.fromhex("0" * (len(digits) % 2) + digits)
 
 
 def _from_ascii(text: str) -> bytes:

@@ -149,7 +149,9 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
         ConfigError: RESUME_MISMATCH, naming what differs.
     """
     job = plan.job
+    sources = {topic for topic, _ in record.commits}
     pairs: list[tuple[str, object, object]] = [
+        ("--source", ",".join(sorted(sources)), job.source),
         ("--model", record.model, job.model),
         ("--features", record.features, plan.features),
         ("--target", record.target, job.target),

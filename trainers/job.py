@@ -70,9 +70,16 @@ class Job:
         return self.run or f"{self.source}-{self.model}"
 
     @property
-    def group(self) -> str:
-        """Consumer group and transactional id of the run: one trainer at a time, by Kafka's own fencing."""
+    def transactional_id(self) -> str:
+        """One writer a run, by Kafka's own fencing."""
         return f"gradstream-train-{self.run_id}"
+
+    @property
+    def group(self) -> str:
+        """Consumer group; of run and source, since a member that comes back to a group for other topics is not given
+        any partitions until the group has forgotten the old ones.
+        """
+        return f"gradstream-train-{self.run_id}-{self.source}"
 
     @property
     def in_epochs(self) -> bool:
@@ -118,7 +125,12 @@ class Job:
                 self.batch_size,
                 "a whole number from 1, or full",
             ),
-            (_positive(self.learning_rate), "--learning-rate", self.learning_rate, "a number above 0"),
+            (
+                _positive(self.learning_rate),
+                "--learning-rate",
+                self.learning_rate,
+                "a number above 0",
+            ),
             (self.epochs >= 1, "--epochs", self.epochs, "a whole number from 1"),
             (self.seed >= 0, "--seed", self.seed, "a whole number from 0"),
             (
@@ -128,9 +140,24 @@ class Job:
                 "a number from 0",
             ),
             (self.patience >= 1, "--patience", self.patience, "a whole number from 1"),
-            (_positive(self.publish_seconds), "--publish-every", self.publish_seconds, "a number above 0"),
-            (_from_one(self.publish_steps), "--publish-every", self.publish_steps, "a whole number from 1"),
-            (_from_one(self.max_records), "--max-records", self.max_records, "a whole number from 1"),
+            (
+                _positive(self.publish_seconds),
+                "--publish-every",
+                self.publish_seconds,
+                "a number above 0",
+            ),
+            (
+                _from_one(self.publish_steps),
+                "--publish-every",
+                self.publish_steps,
+                "a whole number from 1",
+            ),
+            (
+                _from_one(self.max_records),
+                "--max-records",
+                self.max_records,
+                "a whole number from 1",
+            ),
             (_from_one(self.max_steps), "--max-steps", self.max_steps, "a whole number from 1"),
             (
                 self.max_seconds is None or _positive(self.max_seconds),

@@ -119,7 +119,7 @@ def train(
         Interrupts() as interrupts,
         Writer(
             services,
-            transactional_id=job.group,
+            transactional_id=job.transactional_id,
             transaction_timeout_ms=20_000,
             message_timeout_ms=20_000,
             message_max_bytes=LARGEST_RECORD + 2**16,
@@ -200,9 +200,9 @@ class Trainer:
         """Takes up the newest committed weights, checked against the group's offsets, and seeks to where they stand."""
         plan, job = self.plan, self.job
         self.last = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
-        checkpoint.check_offsets(self.last, self.reader.committed(), plan)
         if self.last:
             checkpoint.check_settings(self.last, plan)
+        checkpoint.check_offsets(self.last, self.reader.committed(), plan)
         self.fresh = self.last is None or bool(self.last.reason)  # not in the middle of anything
         starts = dict(self.last.commits) if self.last else {}
         lows = {at: self.reader.watermarks(at)[0] for at in self.reader.assignment()}

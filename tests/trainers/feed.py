@@ -43,12 +43,15 @@ def values_of(X: Floats, y: Floats, schema_id: int) -> pa.BinaryArray:
 class Topic:
     """A training topic of a test's own, with topics for its weights and dead letters."""
 
-    def __init__(self, services: Services, unique: Unique, columns: int, partitions: int = 1) -> None:
+    def __init__(
+        self, services: Services, unique: Unique, columns: int, partitions: int = 1
+    ) -> None:
         self.services = services
         self.name = unique("training")
         self.weights = unique("weights")
         self.dead = unique("dead")
         self.columns = columns
+        self.run = unique("run")  # runs are known to the whole broker
         ensure_topics(services, {self.name: partitions})
         registry = Registry(services.schema_registry_url)
         self.schema_id = registry.register(f"{self.name}-value", schema_of(columns))
@@ -74,9 +77,7 @@ class Topic:
                 chunk = pa.array(values[first : first + size], pa.binary())
                 if transactional:
                     writer.begin()
-                writer.send(
-                    self.name, chunk, partitions=np.full(len(chunk), partition, np.int32)
-                )
+                writer.send(self.name, chunk, partitions=np.full(len(chunk), partition, np.int32))
                 if transactional:
                     writer.commit(None, None)
             writer.flush()

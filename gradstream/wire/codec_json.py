@@ -36,6 +36,8 @@ LARGEST_EXPONENT = (
     10_000  # of a number that is to become an integer: beyond, it would fill the memory
 )
 
+BLOCK = 2048  # rows whose Python objects exist at once: they stay in the cache
+
 Column = list[Any] | tuple[Any, ...]
 Reader = Callable[[Any, str], Any]
 
@@ -56,14 +58,37 @@ def decode(values: pa.BinaryArray, schema: pa.Schema, *, wrapped: bool = True) -
 
     Fields are found by exact name, else by their upper-cased name; others are ignored, missing ones are NULL.
     """
-    raw = values.to_pylist()
-    documents, odd = _documents(raw, wrapped)
-    columns: list[pa.Array] = []
-    for column, field in zip(_columns(documents, schema, wrapped), schema, strict=True):
-        columns.append(_quick(column, field.type, odd))
-    codes = np.zeros(len(raw), np.uint8)
-    rows = np.arange(len(raw), dtype=np.int64)
     readers = [_reader(field.type) for field in schema]
+    codes = np.zeros(len(values), np.uint8)
+    batches, rows = [], []
+    for start in range(0, len(values) or 1, BLOCK):
+        raw = values.slice(start, BLOCK).to_pylist()
+        batch, good = _block(raw, schema, readers, wrapped, codes[start : start + BLOCK])
+        batches.append(batch)
+        rows.append(good + start)
+    whole = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    return Decoded(
+        whole,
+        np.concatenate(rows),
+        codes,
+        lambda row: _why(values[row].as_py(), schema, readers, wrapped),
+    )
+
+
+def _block(
+    raw: list[bytes | None],
+    schema: pa.Schema,
+    readers: list[Reader],
+    wrapped: bool,
+    codes: npt.NDArray[np.uint8],
+) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    """The good rows of a block, and their positions in it; writes the codes of the others."""
+    documents, odd = _documents(raw, wrapped)
+    columns = [
+        _quick(column, field.type, odd)
+        for column, field in zip(_columns(documents, schema, wrapped), schema, strict=True)
+    ]
+    rows = np.arange(len(raw), dtype=np.int64)
     if odd.any():
         exact = np.flatnonzero(odd).astype(np.int64, copy=False)
         good, again = _read_exactly(raw, exact, schema, readers, wrapped, codes)
@@ -75,8 +100,7 @@ def decode(values: pa.BinaryArray, schema: pa.Schema, *, wrapped: bool = True) -
             for column, more in zip(columns, again, strict=True)
         ]
         rows = rows[order]
-    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-    return Decoded(batch, rows, codes, lambda row: _why(raw[row], schema, readers, wrapped))
+    return pa.RecordBatch.from_arrays(columns, schema=schema), rows
 
 
 def _documents(raw: list[bytes | None], wrapped: bool) -> tuple[list[Any], npt.NDArray[np.bool_]]:
@@ -217,7 +241,9 @@ def _record(
 def _fields(
     document: dict[str, Any], names: list[str], readers: list[Reader], path: str
 ) -> list[Any]:
-    upper = {name.upper(): value for name, value in document.items()}
+    upper: dict[str, Any] = {}
+    if not all(map(document.__contains__, names)):
+        upper = {name.upper(): value for name, value in document.items()}
     record = []
     for name, reader in zip(names, readers, strict=True):
         value = document[name] if name in document else upper.get(name)
@@ -341,6 +367,8 @@ def _date(value: Any, path: str) -> int:
 
 
 def _double(value: Any, path: str) -> float:
+    if type(value) is decimal.Decimal:
+        return float(value) + 0.0  # too large a decimal is infinite, and none is a negative zero
     if isinstance(value, str):
         try:
             return parse_double(value)

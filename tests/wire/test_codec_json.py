@@ -266,3 +266,14 @@ def test_what_is_written_reads_back(data: st.DataObject) -> None:
         assert list(json.loads(text)) == batch.schema.names
     again = decode(texts, batch.schema)
     assert again.batch.equals(batch), [again.reason(row) for row in range(n)]
+
+
+def test_many_rows_with_a_few_bad_ones() -> None:
+    schema = pa.schema([("I", pa.int64()), ("X", pa.float64())])
+    texts = [f'{{"I":{i},"X":{i}.5}}' for i in range(5000)]
+    texts[7], texts[2048], texts[4999] = "oops", '{"X":"x"}', '{"i":4999.0,"X":"0.5"}'
+    decoded = decode(raw(*texts), schema)
+    assert decoded.faults.tolist() == [7, 2048]
+    assert decoded.batch.column("I").to_pylist() == decoded.rows.tolist()
+    assert decoded.batch.column("X")[-1].as_py() == 0.5
+    assert decoded.reason(2048) == "Can't coerce string to type. targetType: DOUBLE, path: $.X"

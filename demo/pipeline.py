@@ -70,7 +70,7 @@ class Topics:
 def regression_rows() -> Iterator[pa.RecordBatch]:
     """The golden 10,000 rows, and after the first half some without Y that must not reach the trainer."""
     first, *rest = Regression().batches(GOLDEN_ROWS // 2)
-    empty = Regression(data="gaussian", rows=UNTARGETED, empty_share=1.0, weights=(3.0, 2.0))
+    empty = Regression("gaussian", UNTARGETED, seed=7, empty_share=1.0, weights=(3.0, 2.0))
     return chain([first], empty.batches(), rest)
 
 

@@ -308,9 +308,10 @@ def _converted(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, Mask | N
         if pa.types.is_time32(type_):
             of_day = numbers.fill_null(0).to_numpy(zero_copy_only=False)
             strange |= (of_day < 0) | (of_day > DAY_MS)
+    column = numbers if numbers.type == type_ else numbers.cast(type_)
     if odd is None or strange is None:
-        return numbers.cast(type_), odd if strange is None else strange
-    return numbers.cast(type_), odd | strange
+        return column, odd if strange is None else strange
+    return column, odd | strange
 
 
 def _not_finite(numbers: pa.DoubleArray) -> Mask | None:
@@ -360,11 +361,10 @@ def _decimals(column: pa.StringArray, type_: pa.DataType) -> tuple[pa.Array, Mas
 
 
 def parse_base64(text: str) -> bytes:
-    """As Java's basic decoder: no line breaks, padding may be left out; ValueError otherwise."""
+    """As Java's basic decoder: no line breaks, padding may be left out as a whole; ValueError otherwise."""
+    padding = "" if "=" in text else "=" * (-len(text) % 4)
     try:
-        return base64.b64decode(
-            text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True
-        )
+        return base64.b64decode(text + padding, validate=True)
     except binascii.Error as error:
         raise ValueError("not base64") from error
 

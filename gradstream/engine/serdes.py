@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradstream.engine import avro_schemas
-from gradstream.engine.avro_columns import from_avro, to_avro
+from gradstream.engine.avro_coercions import from_avro, to_avro
 from gradstream.engine.catalog import Column, Format, Source
 from gradstream.engine.types import Struct, arrow_type
 from gradstream.errors import ConfigError, SqlError

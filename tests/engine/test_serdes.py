@@ -14,7 +14,7 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.engine import types
-from gradstream.engine.avro_columns import Mismatch, coerced
+from gradstream.engine.avro_coercions import Mismatch, coerced
 from gradstream.engine.catalog import Column, Format, Source
 from gradstream.engine.serdes import (
     columns_from_registry,

@@ -6,6 +6,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Only packages released before this day are locked, so that each has been out for a while.
 LOCK_DATE := 2026-11-07
 
+# Without .pyc files every start of every process would compile a thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench up down clean lock
 
@@ -19,6 +22,8 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@echo "Setting up $(VENV) (about 200 MB are downloaded the first time) ..."
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "Compiling the codecs, once ..."
+	@$(BIN)/python -m gradstream.wire
 	@touch $@
 
 $(VENV)/dev: $(VENV)/base requirements/dev.txt

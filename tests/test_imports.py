@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "gradstream.command": {"gradstream.config", "gradstream.errors"},
     "gradstream.cli": {"gradstream", "gradstream.command", "gradstream.errors"},
     "gradstream.wire": {"gradstream.config", "gradstream.errors", "gradstream.wire.java_text"},
+    "gradstream.wire.__main__": {"gradstream", "gradstream.command", "gradstream.wire"},
     "gradstream.engine.types": set(),
     "gradstream.engine.catalog": {"gradstream.engine.types", "gradstream.errors"},
     "gradstream.engine.language": {

@@ -33,7 +33,7 @@ from trainers.dead_letters import DeadLetters
 from trainers.interrupts import Broken, Interrupts
 from trainers.job import FULL, Job
 from trainers.models import Floats
-from trainers.preflight import LARGEST_RECORD, Plan, prepare
+from trainers.preflight import LARGEST_RECORD, Plan, prepared
 from trainers.spill import Spill, epoch_order
 from trainers.stopping import Stopping
 
@@ -112,10 +112,10 @@ def train(
     Raises:
         GradstreamError: in one line, what is wrong and what to do. Nothing uncommitted counts.
     """
-    plan = prepare(job, services)
     # The writer first: it fences an older trainer of this run and ends its open transaction. Static membership lets
     # a successor take the partitions at once instead of waiting until the group misses its predecessor.
     with (
+        prepared(job, services) as plan,
         Interrupts() as interrupts,
         Writer(
             services,

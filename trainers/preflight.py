@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,34 +67,36 @@ class Plan:
         return (*self.features, self.job.target)
 
 
-def prepare(job: Job, services: Services) -> Plan:
-    """Checks a job against the services and creates the topics it writes to.
+@contextmanager
+def prepared(job: Job, services: Services) -> Iterator[Plan]:
+    """Checks a job against the services and creates the topics it writes to; the registry is open until the end.
 
     Raises:
         GradstreamError: in one line, what is wrong and what to do.
     """
     job.check()
     backend = backends.get(job.backend)
+    models.get(job.model, 1)  # an unknown name is told before any service is asked
     check_broker(services)
-    registry = Registry(services.schema_registry_url)
-    registry.check()
-    require_topics(services, [job.source])
-    schema_id, features = _columns(job, registry)
-    model = models.get(job.model, len(features), job.bias)
-    largest = _own_topics(job, services)
-    return Plan(
-        job=job,
-        services=services,
-        registry=registry,
-        features=features,
-        model=model,
-        backend=backend(model, job.learning_rate),
-        topic_id=topic_ids(services, [job.source])[job.source],
-        source_schema_id=schema_id,
-        weights_schema_id=_registered(registry, job.weights_topic, "weights"),
-        dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
-        largest=largest,
-    )
+    with closing(Registry(services.schema_registry_url)) as registry:
+        registry.check()
+        require_topics(services, [job.source])
+        schema_id, features = _columns(job, registry)
+        model = models.get(job.model, len(features), job.bias)
+        largest = _own_topics(job, services)
+        yield Plan(
+            job=job,
+            services=services,
+            registry=registry,
+            features=features,
+            model=model,
+            backend=backend(model, job.learning_rate),
+            topic_id=topic_ids(services, [job.source])[job.source],
+            source_schema_id=schema_id,
+            weights_schema_id=_registered(registry, job.weights_topic, "weights"),
+            dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
+            largest=largest,
+        )
 
 
 def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:

@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.table import Table
 from rich.text import Text
 
@@ -47,16 +49,16 @@ def main(argv: list[str]) -> int:
     services = command.services(given)
     require_topics(services, [given.weights_topic])
     ends = end_offsets(services, given.weights_topic)
-    decoder = AvroDecoder(Registry(services.schema_registry_url))
-    found = newest(services, decoder, given.weights_topic, given.run, int(given.limit))
-    show(found, given)
-    if given.follow:
-        for record in follow(services, decoder, ends, given.run):
-            show([record], given, heading=False)
-    elif not found and not given.json:
-        notes.print(
-            f"no weights in {given.weights_topic}" + (f" of run {given.run}" if given.run else "")
-        )
+    with closing(Registry(services.schema_registry_url)) as registry:
+        decoder = AvroDecoder(registry)
+        found = newest(services, decoder, given.weights_topic, given.run, int(given.limit))
+        show(found, given)
+        if given.follow:
+            for record in follow(services, decoder, ends, given.run):
+                show([record], given, heading=False)
+    if not found and not given.json:
+        of = f" of run {given.run}" if given.run else ""
+        notes.print(f"no weights in {given.weights_topic}{of}")
     return 0
 
 
@@ -82,7 +84,7 @@ def _of_run(decoder: AvroDecoder, records: Records, run: str | None) -> list[Wei
     values = records.value
     if run is not None:
         key = pa.scalar(run.encode(), records.key.type)
-        values = values.filter(pa.compute.fill_null(pa.compute.equal(records.key, key), False))
+        values = values.filter(pc.fill_null(pc.equal(records.key, key), False))
     return read_weights(decoder, values) if len(values) else []
 
 
@@ -107,32 +109,49 @@ def show(found: list[WeightsRecord], given: argparse.Namespace, heading: bool = 
 
 
 def table(found: list[WeightsRecord], width: int, heading: bool = True) -> Table:
-    """Rows that fit the width: a narrow terminal gets the stages in one column, and fewer weights."""
+    """Rows that fit the width: a narrow terminal gets fewer weights and the largest stage only."""
     wide = width >= WIDE
-    shown = Table(show_header=heading, box=None, padding=(0, 1), expand=False, pad_edge=False)
-    right = {"justify": "right", "no_wrap": True}
-    shown.add_column("run", overflow="ellipsis", no_wrap=True, max_width=24 if wide else 14)
-    shown.add_column("step", **right)  # type: ignore[arg-type]
-    shown.add_column("epoch", **right)  # type: ignore[arg-type]
-    shown.add_column("loss", **right)  # type: ignore[arg-type]
-    shown.add_column("weights", overflow="ellipsis", no_wrap=True, ratio=1)
-    shown.add_column("rec/s", **right)  # type: ignore[arg-type]
-    shown.add_column("stages", overflow="ellipsis", no_wrap=True)
-    shown.add_column("offsets", overflow="ellipsis", no_wrap=True, max_width=26 if wide else 12)
-    for record in found:
-        shown.add_row(
-            record.run,
+    headings = ["run", "step", "epoch", "loss", "rec/s", "stages", "offsets", "weights"]
+    rows = [
+        [
+            cut(record.run, 24 if wide else 12),
             f"{record.step:,}",
             str(record.epoch) if record.epochs else "",
             "" if record.loss is None else f"{record.loss:.4g}",
-            weights(record, 4 if wide else 2),
             short_count(record.records_per_second),
             stages(record, 3 if wide else 1),
-            offsets(record),
+            cut(offsets(record), 26 if wide else 12),
+            weights(record, 4 if wide else 2),
+        ]
+        for record in found
+    ]
+    if not any(row[2] for row in rows):
+        for row in [headings, *rows]:
+            del row[2]
+    # A record that follows stands under a heading that was printed before, so these widths are least widths.
+    least = [12, 7, 7, 5, 11, 12] if len(headings) == 7 else [12, 7, 5, 7, 5, 11, 12]
+    columns = zip(*([headings, *rows]), strict=True)
+    widths = [max(w, *map(len, cells)) for w, cells in zip(least, columns, strict=False)]
+    shown = Table(show_header=heading, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, columns_wide in zip(headings[:-1], widths, strict=True):
+        left = name in ("run", "stages", "offsets")
+        shown.add_column(
+            name, width=columns_wide, no_wrap=True, justify="left" if left else "right"
         )
+    rest = max(8, width - sum(widths) - len(widths))
+    shown.add_column("weights", width=rest, no_wrap=True)
+    for record, row in zip(found, rows, strict=True):
+        shown.add_row(*(Text(cell) for cell in row[:-1]), Text(cut(row[-1], rest)))
         if record.reason:
-            shown.add_row(Text("  └", style="dim"), "", "", "", Text(record.reason, style="dim"))
+            blank = [""] * (len(headings) - 2)
+            shown.add_row(
+                Text("  └", style="dim"), *blank, Text(cut(record.reason, rest), style="dim")
+            )
     return shown
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def weights(record: WeightsRecord, most: int) -> str:
@@ -140,7 +159,7 @@ def weights(record: WeightsRecord, most: int) -> str:
     if w is None:
         return ""
     numbers = " ".join(f"{x:.5g}" for x in w[:most].tolist())
-    return f"[{numbers}{' …' if len(w) > most else ''}]".replace("[", "\\[")
+    return f"[{numbers}{' …' if len(w) > most else ''}]"
 
 
 def stages(record: WeightsRecord, most: int) -> str:

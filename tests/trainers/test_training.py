@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,9 @@ def values(services: Services, topic: str) -> pa.BinaryArray:
 
 def chain_of(topic: Topic, run: str) -> list[WeightsRecord]:
     """The run's records, after checking that they are one chain."""
-    decoder = AvroDecoder(Registry(topic.services.schema_registry_url))
-    found = [
-        r for r in read_weights(decoder, values(topic.services, topic.weights)) if r.run == topic.run + run
-    ]
+    with decoder_of(topic) as decoder:
+        records = read_weights(decoder, values(topic.services, topic.weights))
+    found = [record for record in records if record.run == topic.run + run]
     parent = ""
     for record in found:
         assert record.parent == parent
@@ -78,11 +78,17 @@ def chain_of(topic: Topic, run: str) -> list[WeightsRecord]:
     return found
 
 
+@contextmanager
+def decoder_of(topic: Topic) -> Iterator[AvroDecoder]:
+    with closing(Registry(topic.services.schema_registry_url)) as registry:
+        yield AvroDecoder(registry)
+
+
 def dead(topic: Topic) -> list[dict[str, Any]]:
-    decoder = AvroDecoder(Registry(topic.services.schema_registry_url))
-    rows: list[dict[str, Any]] = decoder.columns(
-        values(topic.services, topic.dead)
-    ).batch.to_pylist()
+    with decoder_of(topic) as decoder:
+        decoded = decoder.columns(values(topic.services, topic.dead))
+    assert not len(decoded.faults)
+    rows: list[dict[str, Any]] = decoded.batch.to_pylist()
     return rows
 
 
@@ -478,8 +484,7 @@ def test_weights_and_offsets_that_disagree_stop_the_trainer(
         match=r"^TORN_TRANSACTION: run '\w+': no weights stand for offsets \{\}, but",
     ):
         train(replace(job, weights_topic=unique("other")), services)
-    decoder = AvroDecoder(Registry(services.schema_registry_url))
-    record = read_weights(decoder, values(services, topic.weights))[-1]
+    record = chain_of(topic, "r")[-1]
     forged = replace(record, step=9, parent=record.sha256, commits={(topic.name, 0): 5})
     publish_forged(topic, forged)
     with pytest.raises(
@@ -494,9 +499,8 @@ def publish_forged(topic: Topic, record: WeightsRecord) -> None:
     from trainers.preflight import SCHEMAS
 
     text = (SCHEMAS / "weights.avsc").read_text()
-    schema_id = Registry(topic.services.schema_registry_url).register(
-        f"{topic.weights}-value", text
-    )
+    with closing(Registry(topic.services.schema_registry_url)) as registry:
+        schema_id = registry.register(f"{topic.weights}-value", text)
     batch = pa.RecordBatch.from_pylist([record.to_row()], schema=chain.SCHEMA)
     with Writer(topic.services) as writer:
         value = encode(batch, text, schema_id)

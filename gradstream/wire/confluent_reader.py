@@ -92,7 +92,9 @@ class ConfluentReader(Reader):
             self._held = self._consume(max_records, min(timeout, LONGEST_WAIT))
         self._raise_from_callback()
         self._held = self._interpret(self._held)
-        return self._take(max_records)
+        records = self._take(max_records)
+        self._look_whether_topics_are_there(quiet=len(records) == 0)
+        return records
 
     def _consume(self, max_records: int, timeout: float) -> list[Any]:
         """What is there already, else the first to come and what came with it."""
@@ -256,6 +258,13 @@ class ConfluentReader(Reader):
                 )
             time.sleep(0.05)
         return {}
+
+    def _probe(self, at: TopicPartition) -> int:
+        try:
+            self._consumer.get_watermark_offsets(Place(*at), timeout=LONGEST_WAIT)
+        except KafkaException as error:
+            return int(error.args[0].code())
+        return 0
 
     def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
         self._check_open()

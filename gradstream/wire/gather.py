@@ -9,23 +9,25 @@ from __future__ import annotations
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 # rd_kafka_message_t in words of 8 bytes
 ERR, TOPIC, PARTITION, PAYLOAD, PAYLOAD_LENGTH, KEY, KEY_LENGTH, OFFSET = range(8)
-WORDS = 8
 
 _I64 = ir.IntType(64)
 
 
 @intrinsic
-def _pointer(typing, at):
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+def _word(typing, message, place):
+    """One word of a message; an intrinsic, since an array over it would take seconds to compile."""
 
-    return types.voidptr(types.int64), generate
+    def generate(context, builder, signature, arguments):
+        words = builder.inttoptr(arguments[0], _I64.as_pointer())
+        return builder.load(builder.gep(words, [arguments[1]]))
+
+    return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic
@@ -80,15 +82,18 @@ def sort_out(messages, n, limit, errors, slot, slot_topic, slot_partition, slot_
     good, bad, used, here = 0, 0, 0, 0
     value_bytes, key_bytes = 0, 0
     for i in range(n):
-        word = carray(_pointer(messages[i]), WORDS, dtype=np.int64)
-        if word[ERR] & 0xFFFFFFFF != 0:
-            errors[bad] = messages[i]
+        message = messages[i]
+        if _word(message, ERR) & 0xFFFFFFFF != 0:
+            errors[bad] = message
             bad += 1
             continue
-        values, keys = value_bytes + word[PAYLOAD_LENGTH], key_bytes + word[KEY_LENGTH]
+        values, keys = (
+            value_bytes + _word(message, PAYLOAD_LENGTH),
+            key_bytes + _word(message, KEY_LENGTH),
+        )
         if good > 0 and max(values, keys) > limit:
             return i, good, bad, value_bytes, key_bytes, used
-        topic, partition = word[TOPIC], np.int32(word[PARTITION] & 0xFFFFFFFF)
+        topic, partition = _word(message, TOPIC), np.int32(_word(message, PARTITION) & 0xFFFFFFFF)
         if (
             used == 0 or slot_topic[here] != topic or slot_partition[here] != partition
         ):  # records come in runs of a partition
@@ -100,9 +105,9 @@ def sort_out(messages, n, limit, errors, slot, slot_topic, slot_partition, slot_
                     return i, good, bad, value_bytes, key_bytes, used
                 slot_topic[here], slot_partition[here] = topic, partition
                 used += 1
-        slot_last[here] = word[OFFSET]
+        slot_last[here] = _word(message, OFFSET)
         slot[good] = here
-        messages[good] = messages[i]
+        messages[good] = message
         good += 1
         value_bytes, key_bytes = values, keys
     return n, good, bad, value_bytes, key_bytes, used
@@ -131,23 +136,23 @@ def gather(
     value_end, key_end = 0, 0
     value_ends[0], key_ends[0] = 0, 0
     for i in range(n):
-        word = carray(_pointer(messages[i]), WORDS, dtype=np.int64)
-        if word[PAYLOAD] == 0:
+        message = messages[i]
+        if _word(message, PAYLOAD) == 0:
             null_values += 1
         else:
-            _copy(value_at + value_end, word[PAYLOAD], word[PAYLOAD_LENGTH])
-            value_end += word[PAYLOAD_LENGTH]
+            _copy(value_at + value_end, _word(message, PAYLOAD), _word(message, PAYLOAD_LENGTH))
+            value_end += _word(message, PAYLOAD_LENGTH)
             value_set[i >> 3] |= np.uint8(1 << (i & 7))
-        if word[KEY] == 0:
+        if _word(message, KEY) == 0:
             null_keys += 1
         else:
-            _copy(key_at + key_end, word[KEY], word[KEY_LENGTH])
-            key_end += word[KEY_LENGTH]
+            _copy(key_at + key_end, _word(message, KEY), _word(message, KEY_LENGTH))
+            key_end += _word(message, KEY_LENGTH)
             key_set[i >> 3] |= np.uint8(1 << (i & 7))
         value_ends[i + 1], key_ends[i + 1] = value_end, key_end
-        offsets[i] = word[OFFSET]
-        timestamps[i] = _call_timestamp(timestamp, messages[i])
-        _call_destroy(destroy, messages[i])
+        offsets[i] = _word(message, OFFSET)
+        timestamps[i] = _call_timestamp(timestamp, message)
+        _call_destroy(destroy, message)
         messages[i] = 0
     return null_values, null_keys
 

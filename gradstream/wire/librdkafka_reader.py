@@ -104,7 +104,9 @@ class LibrdkafkaReader(Reader):
         if self._from == self._to:
             self._consume(max_records, min(timeout, LONGEST_WAIT))
         self._raise_from_callback()
-        return self._take(max_records)
+        records = self._take(max_records)
+        self._look_whether_topics_are_there(quiet=len(records) == 0)
+        return records
 
     def _consume(self, max_records: int, timeout: float) -> None:
         """Fill the array of messages with what is there already, else wait for the first to come."""
@@ -337,6 +339,11 @@ class LibrdkafkaReader(Reader):
                 )
             time.sleep(0.05)
         return {}
+
+    def _probe(self, at: TopicPartition) -> int:
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        place = (self._handle, at[0].encode(), at[1], ctypes.byref(low), ctypes.byref(high))
+        return int(self._lib.query_watermark_offsets(*place, int(LONGEST_WAIT * 1000)))
 
     def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
         self._check_open()

@@ -7,6 +7,7 @@ with open_reader(services, ["training"], group="run-1") as reader:
 from __future__ import annotations
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -32,6 +33,9 @@ JOIN_DEADLINE = (
     45.0  # seconds; a dead member's open transaction hides the committed offsets for up to 30
 )
 ANSWER_DEADLINE = 10.0  # seconds for any other question to the broker
+LOOK_EVERY = (
+    5.0  # seconds without records after which a topic may be gone, which librdkafka does not tell
+)
 CHUNK_BYTES = 1 << 30  # so that offsets of 32 bits always do
 
 # What the client recovers from by itself: worth telling, not worth stopping.
@@ -61,6 +65,7 @@ class Reader(ABC):
         self._on_rebalance = on_rebalance
         self._owned: frozenset[TopicPartition] = frozenset()
         self._positions: dict[TopicPartition, int] = {}
+        self._next_look = time.monotonic() + LOOK_EVERY
 
     @classmethod
     @abstractmethod
@@ -158,6 +163,20 @@ class Reader(ABC):
         if at in self._owned:
             self._positions[at] = max(offset, self._positions.get(at, 0))
 
+    def _look_whether_topics_are_there(self, *, quiet: bool) -> None:
+        """After each fetch: ask the broker now and then while nothing comes."""
+        now = time.monotonic()
+        if quiet and now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY
+        for topic, partition in dict(self._owned).items() if quiet else ():
+            if self._probe((topic, partition)) in _NOT_THERE:
+                raise unknown_topic(topic)
+
+    @abstractmethod
+    def _probe(self, at: TopicPartition) -> int:
+        """Code of the error that a question about a partition meets, 0 for none; within a second."""
+
     def _check_owned(self, partitions: Collection[TopicPartition]) -> None:
         if foreign := sorted(set(partitions) - self._owned):
             topic, partition = foreign[0]
@@ -176,6 +195,13 @@ class Reader(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_NOT_THERE = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
 
 
 def open_reader(
@@ -305,11 +331,7 @@ def understand(code: int, text: str, at: TopicPartition | None) -> GradstreamErr
             f"{place}: the next record is no longer, or not yet, in the log ({text}); "
             "begin anew with another group, or restore the topic",
         )
-    if at and code in (
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-    ):
+    if at and code in _NOT_THERE:
         return unknown_topic(at[0])
     if code in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
         return RetryError("FENCED", f"another process reads under our name now ({text})")

@@ -374,8 +374,10 @@ class _AvroEncoder:
             self.schema_id = known.register(_subject(sink.topic, is_key), text)
         self.avro = _loaded(text)
         self.unwrap = self.bare and avro_schemas.is_record(self.avro)
+        self.defaults: dict[str, pa.Scalar] = {}
         if avro_schemas.is_record(self.avro) and not self.unwrap:
             _check_required(self.avro, columns, sink.topic)
+            self.defaults = _defaults(self.avro, columns)
 
     def encode(
         self, batch: pa.RecordBatch, null_rows: npt.NDArray[np.bool_] | None = None
@@ -398,6 +400,8 @@ class _AvroEncoder:
             column = batch.column(0)
             names = [field.name for field in column.type]
             batch = pa.RecordBatch.from_arrays(column.flatten(), names)
+        for name, value in self.defaults.items():
+            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
         assert self.schema_id is not None
         return codec_avro.encode(to_avro(batch, self.avro), self.avro, self.schema_id)
 
@@ -415,6 +419,17 @@ def _check_required(avro: dict[str, Any], columns: tuple[Column, ...], topic: st
                 f"Avro field: [{field['name']}]. This field appears in Avro schema in Schema Registry\n"
                 "Hint: You probably forgot to add VALUE_SCHEMA_ID when creating the source.",
             )
+
+
+def _defaults(avro: dict[str, Any], columns: tuple[Column, ...]) -> dict[str, pa.Scalar]:
+    """What to write into the fields of a named schema that the sink does not have; nulls need no column."""
+    names = {column.name.upper() for column in columns}
+    kinds = codec_avro.arrow_schema(avro)
+    return {
+        field["name"]: pa.scalar(field["default"], kinds.field(field["name"]).type)
+        for field in avro["fields"]
+        if field["name"].upper() not in names and field.get("default") is not None
+    }
 
 
 class _SingleKey:

@@ -314,3 +314,23 @@ def test_a_named_schema_with_a_field_that_the_sink_lacks(
     of = source(("c1", INTEGER), value=Format("AVRO", schema_id=schema_id))
     with pytest.raises(SqlError, match=r"Missing default value for required Avro field: \[c2\]"):
         value_encoder(of, registry)
+
+
+@pytest.mark.integration
+def test_a_named_schema_fills_what_the_sink_lacks(registry: Registry, unique: Unique) -> None:
+    topic = unique("serdes")
+    fields = [
+        {"name": "c1", "type": ["null", "int"]},
+        {"name": "c2", "type": "int", "default": 100},
+        {"name": "c3", "type": ["null", "string"], "default": None},
+    ]
+    text = json.dumps({"type": "record", "name": "blah", "fields": fields})
+    schema_id = registry.register(f"{topic}-value", text)
+    sink = source(("c1", INTEGER), value=Format("AVRO", schema_id=schema_id), topic=topic)
+    written = value_encoder(sink, registry).encode(batch(sink, "value", [4, None]))
+    read = source(("C2", INTEGER), ("C1", INTEGER), ("C3", STRING), value="AVRO", topic=topic)
+    assert value_decoder(read, registry).decode(written).batch.to_pydict() == {
+        "C2": [100, 100],
+        "C1": [4, None],
+        "C3": [None, None],
+    }

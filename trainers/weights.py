@@ -11,7 +11,6 @@ from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.table import Table
 from rich.text import Text
 
 from gradstream import command
@@ -108,46 +107,48 @@ def show(found: list[WeightsRecord], given: argparse.Namespace, heading: bool = 
         results.print(table(found, results.width, heading))
 
 
-def table(found: list[WeightsRecord], width: int, heading: bool = True) -> Table:
-    """Rows that fit the width: a narrow terminal gets fewer weights and the largest stage only."""
+def table(found: list[WeightsRecord], width: int, heading: bool = True) -> Text:
+    """Columns that fit the width: a narrow terminal gets fewer weights and the largest stage only.
+
+    Not a rich Table, since the reason why a run ended stands on a line of its own, across all columns.
+    """
     wide = width >= WIDE
     headings = ["run", "step", "epoch", "loss", "rec/s", "stages", "offsets", "weights"]
     rows = [
         [
-            cut(record.run, 24 if wide else 12),
+            cut(record.run, 20 if wide else 12),
             f"{record.step:,}",
             str(record.epoch) if record.epochs else "",
             "" if record.loss is None else f"{record.loss:.4g}",
             short_count(record.records_per_second),
-            stages(record, 3 if wide else 1),
-            cut(offsets(record), 26 if wide else 12),
+            stages(record, 2 if wide else 1),
+            cut(offsets(record), 20 if wide else 12),
             weights(record, 4 if wide else 2),
         ]
         for record in found
     ]
-    if not any(row[2] for row in rows):
-        for row in [headings, *rows]:
-            del row[2]
-    # A record that follows stands under a heading that was printed before, so these widths are least widths.
-    least = [12, 7, 7, 5, 11, 12] if len(headings) == 7 else [12, 7, 5, 7, 5, 11, 12]
-    columns = zip(*([headings, *rows]), strict=True)
+    # Rows that follow stand under a heading printed before, so all widths have a least.
+    least = [12, 7, 5, 7, 5, 11, 7]
+    columns = list(zip(*([headings, *rows]), strict=True))
     widths = [max(w, *map(len, cells)) for w, cells in zip(least, columns, strict=False)]
-    shown = Table(show_header=heading, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name, columns_wide in zip(headings[:-1], widths, strict=True):
-        left = name in ("run", "stages", "offsets")
-        shown.add_column(
-            name, width=columns_wide, no_wrap=True, justify="left" if left else "right"
-        )
-    rest = max(8, width - sum(widths) - len(widths))
-    shown.add_column("weights", width=rest, no_wrap=True)
+    widths.append(max(8, width - sum(widths) - len(widths)))
+    shown = Text(no_wrap=True)
+    if heading:
+        shown.append(_line(headings, widths) + "\n", "bold")
     for record, row in zip(found, rows, strict=True):
-        shown.add_row(*(Text(cell) for cell in row[:-1]), Text(cut(row[-1], rest)))
+        shown.append(_line(row, widths) + "\n")
         if record.reason:
-            blank = [""] * (len(headings) - 2)
-            shown.add_row(
-                Text("  └", style="dim"), *blank, Text(cut(record.reason, rest), style="dim")
-            )
+            shown.append(cut(f"  └ {record.reason}", width) + "\n", "dim")
+    shown.rstrip()
     return shown
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    sides = "<>>>><<<"  # words to the left, numbers to the right
+    return " ".join(
+        f"{cut(cell, width):{side}{width}}"
+        for cell, width, side in zip(cells, widths, sides, strict=True)
+    ).rstrip()
 
 
 def cut(text: str, most: int) -> str:
@@ -158,7 +159,7 @@ def weights(record: WeightsRecord, most: int) -> str:
     w = record.tensors.get("w")
     if w is None:
         return ""
-    numbers = " ".join(f"{x:.5g}" for x in w[:most].tolist())
+    numbers = " ".join(f"{x:.4g}" for x in w[:most].tolist())
     return f"[{numbers}{' …' if len(w) > most else ''}]"
 
 

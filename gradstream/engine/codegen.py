@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from gradstream.engine.analyze import Typed
 from gradstream.engine.casts import cast_function, double_decimal, same
-from gradstream.engine.types import BIGINT, DOUBLE, INTEGER, STRING, Decimal
+from gradstream.engine.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, STRING, Decimal
 
 RowErrors: TypeAlias = list[tuple[int, str]]
 # (columns in the order of Compiled.columns, number of rows, errors to append to) -> values
@@ -37,7 +37,7 @@ class Compiled:
 
     def __init__(self, item: Typed) -> None:
         self.columns = sorted(item.columns())
-        writer = _Writer({name: f"c{at}" for at, name in enumerate(self.columns)})
+        writer = _Writer({name: f"c{at}" for at, name in enumerate(self.columns)}, item)
         body = writer.code(item)
         self.source = _loop_text(list(writer.columns.values()), body)
         scope = writer.scope
@@ -246,11 +246,40 @@ _NEVER_NULL = frozenset(
 _SIMPLE_KINDS = frozenset(("literal", "column", "parameter"))
 
 
+_SAFE_CASTS = frozenset(
+    (
+        (INTEGER, BIGINT),
+        (INTEGER, DOUBLE),
+        (BIGINT, DOUBLE),
+        (INTEGER, STRING),
+        (BIGINT, STRING),
+        (DOUBLE, STRING),
+        (BOOLEAN, STRING),
+    )
+)
+
+
+def _is_safe(item: Typed) -> bool:
+    """Can it never raise?"""
+    if item.kind in _SIMPLE_KINDS:
+        return True
+    if item.kind == "call":
+        if not item.detail.overload.safe or any(item.detail.primitives):
+            return False
+    elif item.kind == "cast":
+        if (item.arguments[0].type, item.type) not in _SAFE_CASTS:
+            return False
+    elif item.kind != "is_null":
+        return False
+    return all(map(_is_safe, item.arguments))
+
+
 class _Writer:
     """Writes one item's Python expression and collects the objects it needs by name."""
 
-    def __init__(self, columns: dict[str, str]) -> None:
+    def __init__(self, columns: dict[str, str], root: Typed) -> None:
         self.columns = columns
+        self.root = root
         self.scope: dict[str, Any] = dict(_SCOPE)
         self.parameters: dict[str, str] = {}
         self.count = 0
@@ -273,7 +302,7 @@ class _Writer:
     def guarded(self, item: Typed) -> str:
         """As code(), with errors turned into NULL here and not for the whole item."""
         text = self.code(item)
-        return text if item.kind in _SIMPLE_KINDS else f"guard(lambda: {text})"
+        return text if _is_safe(item) or item.kind == "cast" else f"guard(lambda: {text})"
 
     def held(self, item: Typed) -> tuple[str, str]:
         """The text that computes a value once, and the name under which it can be used again."""
@@ -402,12 +431,12 @@ class _Writer:
         return text
 
     def write_cast(self, item: Typed) -> str:
+        text = self.cast_text(item)
+        return text if item is self.root or _is_safe(item) else f"guard(lambda: {text})"
+
+    def cast_text(self, item: Typed) -> str:
         value = item.arguments[0]
-        text = (
-            self.code(value)
-            if value.kind in _SIMPLE_KINDS
-            else f"guard(lambda: {self.code(value)})"
-        )
+        text = self.code(value)
         function = None
         if value.type is not None and item.type is not None:
             function = cast_function(value.type, item.type)
@@ -415,9 +444,9 @@ class _Writer:
             return text
         cast = self.constant(function)
         if value.kind in _SIMPLE_KINDS:
-            return f"guard(lambda: None if {text} is None else {cast}({text}))"
+            return f"(None if {text} is None else {cast}({text}))"
         name = self.fresh("t")
-        return f"guard(lambda: None if ({name} := {text}) is None else {cast}({name}))"
+        return f"(None if ({name} := {text}) is None else {cast}({name}))"
 
     def write_field(self, item: Typed) -> str:
         base = item.arguments[0]

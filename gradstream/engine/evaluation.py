@@ -88,7 +88,7 @@ class Item:
             return rows.arrow(self.passed_on)
         if self.fast is not None:
             found = self.fast(rows.arrow)
-            if found is not None:
+            if isinstance(found, pa.Array):
                 return found
         if self.item.type is None:
             raise AssertionError("analysis lets no untyped item through")
@@ -124,7 +124,8 @@ class Item:
 
     def mask(self, rows: _Rows, errors: list[RowError]) -> npt.NDArray[np.bool_]:
         """For a condition: True where it holds; an error counts as False."""
-        if self.fast is not None and (found := self.fast(rows.arrow)) is not None:
+        found = None if self.fast is None else self.fast(rows.arrow)
+        if isinstance(found, pa.Array):
             truth: npt.NDArray[np.bool_] = found.fill_null(False).to_numpy(zero_copy_only=False)
             return truth
         return np.fromiter(

@@ -79,6 +79,7 @@ class Overload:
         nulls: ``null``: a NULL argument makes the result NULL and ``body`` is not called; ``see``: it gets the None.
         variadic: the last parameter may be repeated or left out.
         typed: ``body`` is called with the arguments' types and gives the function.
+        safe: never raises, so that a nested call needs no guard.
         column: the same on a whole Arrow column as first argument and constants as others, or None.
     """
 
@@ -89,6 +90,7 @@ class Overload:
     variadic: bool
     column: Callable[..., Any] | None = None
     typed: bool = False
+    safe: bool = False
 
     def expanded(self, count: int) -> tuple[Parameter, ...] | None:
         """The parameters for that many arguments, None where it takes more or fewer."""
@@ -364,6 +366,7 @@ def scalar(
     returns: Returns | None = None,
     column: Callable[..., Any] | None = None,
     typed: bool = False,
+    safe: bool = False,
 ) -> Callable[[F], F]:
     """Declare a function under a name, with its signatures; its docstring is what DESCRIBE FUNCTION says.
 
@@ -379,7 +382,7 @@ def scalar(
         for text in signatures:
             parameters, variadic, result = _Reader(text).signature()
             family.overloads.append(
-                Overload(parameters, returns or result, body, nulls, variadic, column, typed)
+                Overload(parameters, returns or result, body, nulls, variadic, column, typed, safe)
             )
         return body
 

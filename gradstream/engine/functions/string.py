@@ -44,37 +44,41 @@ def _ascii_column(verb: Callable[..., Any]) -> Callable[..., Any]:
     return column
 
 
-@scalar("UCASE", "STRING -> STRING", category="STRING", column=_ascii_column(pc.utf8_upper))
+@scalar(
+    "UCASE", "STRING -> STRING", category="STRING", safe=True, column=_ascii_column(pc.utf8_upper)
+)
 def ucase(value: str) -> str:
     """Returns the text in upper case."""
     return value.upper()
 
 
-@scalar("LCASE", "STRING -> STRING", category="STRING", column=_ascii_column(pc.utf8_lower))
+@scalar(
+    "LCASE", "STRING -> STRING", category="STRING", safe=True, column=_ascii_column(pc.utf8_lower)
+)
 def lcase(value: str) -> str:
     """Returns the text in lower case."""
     return value.lower()
 
 
-@scalar("TRIM", "STRING -> STRING", category="STRING")
+@scalar("TRIM", "STRING -> STRING", category="STRING", safe=True)
 def trim(value: str) -> str:
     """Removes blanks and control characters at both ends."""
     return value.strip(_BLANKS)
 
 
-@scalar("INITCAP", "STRING -> STRING", category="STRING")
+@scalar("INITCAP", "STRING -> STRING", category="STRING", safe=True)
 def initcap(value: str) -> str:
     """Makes the first letter of each word upper case and all others lower case."""
     return re.sub(r"(^|\s)(\S)", lambda match: match[1] + match[2].upper(), value.lower())
 
 
-@scalar("LEN", "STRING -> INTEGER", category="STRING")
+@scalar("LEN", "STRING -> INTEGER", category="STRING", safe=True)
 def length(value: str) -> int:
     """Returns the length of a text in UTF-16 units."""
     return units(value)
 
 
-@scalar("LEN", "BYTES -> INTEGER", category="STRING")
+@scalar("LEN", "BYTES -> INTEGER", category="STRING", safe=True)
 def length_bytes(value: bytes) -> int:
     """Returns the number of bytes."""
     return len(value)
@@ -91,15 +95,23 @@ def _bounds(size: int, position: int, length: int | None) -> tuple[int, int]:
     "STRING, INTEGER -> STRING",
     "STRING, INTEGER, INTEGER -> STRING",
     category="STRING",
+    safe=True,
 )
 def substring(value: str, position: int, length: int | None = None) -> str:
     """Returns a part of a text, from a position (negative: from the end) and of a length."""
+    if value.isascii():
+        start, end = _bounds(len(value), position, length)
+        return value[start:end]
     start, end = _bounds(units(value), position, length)
     return cut(value, start, end)
 
 
 @scalar(
-    "SUBSTRING", "BYTES, INTEGER -> BYTES", "BYTES, INTEGER, INTEGER -> BYTES", category="STRING"
+    "SUBSTRING",
+    "BYTES, INTEGER -> BYTES",
+    "BYTES, INTEGER, INTEGER -> BYTES",
+    category="STRING",
+    safe=True,
 )
 def substring_bytes(value: bytes, position: int, length: int | None = None) -> bytes:
     """Returns some of the bytes, from a position (negative: from the end) and of a length."""
@@ -107,19 +119,21 @@ def substring_bytes(value: bytes, position: int, length: int | None = None) -> b
     return value[start:end]
 
 
-@scalar("CONCAT", "STRING... -> STRING", category="STRING", nulls="see")
+@scalar("CONCAT", "STRING... -> STRING", category="STRING", safe=True, nulls="see")
 def concat(*values: str | None) -> str:
     """Joins texts; NULLs are left out."""
+    if None not in values:
+        return "".join(values)  # type: ignore[arg-type]
     return "".join(value for value in values if value is not None)
 
 
-@scalar("CONCAT", "BYTES... -> BYTES", category="STRING", nulls="see")
+@scalar("CONCAT", "BYTES... -> BYTES", category="STRING", safe=True, nulls="see")
 def concat_bytes(*values: bytes | None) -> bytes:
     """Joins bytes; NULLs are left out."""
     return b"".join(value for value in values if value is not None)
 
 
-@scalar("CONCAT_WS", "STRING, STRING... -> STRING", category="STRING", nulls="see")
+@scalar("CONCAT_WS", "STRING, STRING... -> STRING", category="STRING", safe=True, nulls="see")
 def concat_ws(separator: str | None, *values: str | None) -> str | None:
     """Joins texts with a separator between them; NULLs are left out."""
     if separator is None:
@@ -127,7 +141,7 @@ def concat_ws(separator: str | None, *values: str | None) -> str | None:
     return separator.join(value for value in values if value is not None)
 
 
-@scalar("CONCAT_WS", "BYTES, BYTES... -> BYTES", category="STRING", nulls="see")
+@scalar("CONCAT_WS", "BYTES, BYTES... -> BYTES", category="STRING", safe=True, nulls="see")
 def concat_ws_bytes(separator: bytes | None, *values: bytes | None) -> bytes | None:
     """Joins bytes with a separator between them; NULLs are left out."""
     if separator is None:
@@ -135,13 +149,13 @@ def concat_ws_bytes(separator: bytes | None, *values: bytes | None) -> bytes | N
     return separator.join(value for value in values if value is not None)
 
 
-@scalar("REPLACE", "STRING, STRING, STRING -> STRING", category="STRING")
+@scalar("REPLACE", "STRING, STRING, STRING -> STRING", category="STRING", safe=True)
 def replace(value: str, old: str, new: str) -> str:
     """Replaces every occurrence of a text."""
     return value.replace(old, new)
 
 
-@scalar("SPLIT", "STRING, STRING -> ARRAY<STRING>", category="STRING")
+@scalar("SPLIT", "STRING, STRING -> ARRAY<STRING>", category="STRING", safe=True)
 def split(value: str, delimiter: str) -> list[str]:
     """Splits a text at a delimiter; an empty delimiter splits it into characters."""
     if not delimiter:
@@ -149,7 +163,7 @@ def split(value: str, delimiter: str) -> list[str]:
     return value.split(delimiter)
 
 
-@scalar("SPLIT", "BYTES, BYTES -> ARRAY<BYTES>", category="STRING")
+@scalar("SPLIT", "BYTES, BYTES -> ARRAY<BYTES>", category="STRING", safe=True)
 def split_bytes(value: bytes, delimiter: bytes) -> list[bytes]:
     """Splits bytes at a delimiter; an empty delimiter splits them into single bytes."""
     if not delimiter:
@@ -163,6 +177,7 @@ def split_bytes(value: bytes, delimiter: bytes) -> list[bytes]:
     "STRING, STRING, INTEGER -> INTEGER",
     "STRING, STRING, INTEGER, INTEGER -> INTEGER",
     category="STRING",
+    safe=True,
     nulls="see",
 )
 def instr(
@@ -202,7 +217,11 @@ def _pad(value: Any, size: int, padding: Any, left: bool) -> Any:
 
 
 @scalar(
-    "LPAD", "STRING, INTEGER, STRING -> STRING", "BYTES, INTEGER, BYTES -> BYTES", category="STRING"
+    "LPAD",
+    "STRING, INTEGER, STRING -> STRING",
+    "BYTES, INTEGER, BYTES -> BYTES",
+    category="STRING",
+    safe=True,
 )
 def lpad(value: Any, size: int, padding: Any) -> Any:
     """Pads at the left up to a length, or cuts down to it."""
@@ -210,7 +229,11 @@ def lpad(value: Any, size: int, padding: Any) -> Any:
 
 
 @scalar(
-    "RPAD", "STRING, INTEGER, STRING -> STRING", "BYTES, INTEGER, BYTES -> BYTES", category="STRING"
+    "RPAD",
+    "STRING, INTEGER, STRING -> STRING",
+    "BYTES, INTEGER, BYTES -> BYTES",
+    category="STRING",
+    safe=True,
 )
 def rpad(value: Any, size: int, padding: Any) -> Any:
     """Pads at the right up to a length, or cuts down to it."""

@@ -1,0 +1,108 @@
+"""Engines as processes of their own, on free ports and under service ids that no other test has."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gradstream.config import Services
+from gradstream.errors import GradstreamError
+from gradstream.shell.client import KsqlClient
+
+ROOT = Path(__file__).parents[2]
+
+
+class EngineProcess:
+    """``python -m gradstream.engine``; ``start()`` again after ``kill()`` is a restart."""
+
+    def __init__(self, services: Services, folder: Path, *flags: str) -> None:
+        self.services = services
+        self.service_id = f"test{uuid.uuid4().hex[:8]}_"
+        self.flags = flags
+        self.log = folder / f"{self.service_id}.log"
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> KsqlClient:
+        """Returns when it is ready."""
+        before = self.log.read_text() if self.log.exists() else ""
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
+                *("--service-id", self.service_id, *self.flags),
+                *("--bootstrap-servers", self.services.bootstrap_servers),
+                *("--schema-registry-url", self.services.schema_registry_url),
+            ],
+            cwd=ROOT,
+            stderr=self.log.open("ab"),
+        )
+        deadline = time.monotonic() + 60
+        while "engine ready at " not in (said := self.log.read_text()[len(before) :]):
+            assert self.process.poll() is None, f"engine ended: {said}"
+            assert time.monotonic() < deadline, f"engine not ready: {said}"
+            time.sleep(0.02)
+        self.url = said.split("engine ready at ")[1].split(",")[0]
+        return KsqlClient(self.url)
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            with contextlib.suppress(GradstreamError):
+                self.client.execute("TERMINATE ALL;")
+            self.kill(signal.SIGTERM)
+
+    @property
+    def client(self) -> KsqlClient:
+        return KsqlClient(self.url)
+
+
+@pytest.fixture(scope="session")
+def start_engine(
+    services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., EngineProcess]]:
+    """Makes engines; all end with the run."""
+    folder = tmp_path_factory.mktemp("engines")
+    made: list[EngineProcess] = []
+
+    def start(*flags: str) -> EngineProcess:
+        engine = EngineProcess(services, folder, *flags)
+        made.append(engine)
+        engine.start()
+        return engine
+
+    yield start
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def engine(start_engine: Callable[..., EngineProcess]) -> EngineProcess:
+    """One engine that tests share; names in it must be unique."""
+    return start_engine()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., bool]:
+    """Waits for a condition."""
+    return eventually

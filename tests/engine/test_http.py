@@ -1,0 +1,206 @@
+"""The listener by itself: both protocols, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from gradstream.engine.http import Limits, Listener, Reply, Request
+
+LIMITS = Limits(body=1000, header_timeout=0.3, body_timeout=0.3, idle_timeout=2.0)
+
+
+class Server:
+    """A listener whose handler echoes, streams, or streams for ever."""
+
+    def __init__(self) -> None:
+        self.freed = asyncio.Event()
+        self.listener = Listener(self.handle, "127.0.0.1", 0, LIMITS)
+
+    async def handle(self, request: Request) -> Reply:
+        if request.path == "/stream":
+            return Reply(body=self.three())
+        if request.path == "/endless":
+            return Reply(body=self.endless())
+        return Reply(body=request.method.encode() + b" " + await request.body())
+
+    async def three(self) -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"%d\n" % number
+
+    async def endless(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"row\n"
+                await asyncio.sleep(0.01)
+        finally:
+            self.freed.set()
+
+
+def with_server(test: Callable[[Server], Awaitable[None]]) -> None:
+    async def run() -> None:
+        server = Server()
+        await server.listener.start()
+        try:
+            await test(server)
+        finally:
+            await server.listener.stop()
+
+    asyncio.run(asyncio.wait_for(run(), 15))
+
+
+async def sent(server: Server, raw: bytes) -> bytes:
+    """All that comes back until the server closes, or for half a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
+    writer.write(raw)
+    answer = b""
+    try:
+        async with asyncio.timeout(0.8):
+            while more := await reader.read(65536):
+                answer += more
+    except TimeoutError:
+        pass
+    writer.close()
+    return answer
+
+
+HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (HEAD + b"Content-Length: 2\r\n\r\nab", b"200 OK"),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nab", b"400 Bad Request"),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nab", b"400 Bad Request"),
+        (HEAD + b"Content-Length: 2000\r\n\r\n", b"413 "),
+        (
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"3ff\r\n" + b"x" * 1023 + b"\r\n",
+            b"413 ",
+        ),
+        (HEAD + b"Content-Length: 20\r\n\r\nab", b"408 Request Timeout"),
+        (HEAD, b"408 Request Timeout"),
+        (b"no http at all\r\n\r\n", b"400 Bad Request"),
+        (b"GET /x HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403 Forbidden"),
+        (b"GET /x HTTP/1.1\r\nHost: localhost:99\r\nOrigin: http://evil.example\r\n\r\n", b"403 "),
+        (b"GET /x HTTP/1.1\r\nHost: [::1]:99\r\nOrigin: http://127.0.0.1:3\r\n\r\n", b"200 OK"),
+        (b"GET /x HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 140000, b"431 "),
+    ],
+)
+def test_status_of_requests(raw: bytes, status: bytes) -> None:
+    async def test(server: Server) -> None:
+        answer = await sent(server, raw)
+        assert answer.startswith(b"HTTP/1.1 " + status), answer[:200]
+
+    with_server(test)
+
+
+def test_two_requests_on_one_connection() -> None:
+    async def test(server: Server) -> None:
+        one = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        answer = await sent(server, one + one)
+        assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+    with_server(test)
+
+
+def test_chunks_of_a_stream_come_one_by_one() -> None:
+    async def test(server: Server) -> None:
+        answer = await sent(server, b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answer.endswith(b"2\r\n0\n\r\n2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n")
+
+    with_server(test)
+
+
+def test_a_client_that_goes_frees_its_stream() -> None:
+    async def test(server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
+        writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await reader.readuntil(b"row\n")
+        writer.close()
+        await asyncio.wait_for(server.freed.wait(), 2)
+
+    with_server(test)
+
+
+class H2Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
+        self.connection = h2.connection.H2Connection(config)
+        self.connection.initiate_connection()
+        self.status: dict[int, str] = {}
+        self.body: dict[int, bytes] = {}
+
+    def send(self, path: str, body: bytes | None = None) -> int:
+        stream = self.connection.get_next_available_stream_id()
+        method = "GET" if body is None else "POST"
+        headers = [(":method", method), (":path", path), (":scheme", "http")]
+        headers.append((":authority", "localhost"))
+        self.connection.send_headers(stream, headers, end_stream=body is None)
+        if body is not None:
+            self.connection.send_data(stream, body, end_stream=True)
+        self.writer.write(self.connection.data_to_send())
+        return stream
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            events: list[Any] = self.connection.receive_data(await self.reader.read(65536))
+            for event in events:
+                if isinstance(event, h2.events.ResponseReceived):
+                    self.status[event.stream_id] = dict(event.headers)[":status"]
+                elif isinstance(event, h2.events.DataReceived):
+                    self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
+                    self.connection.acknowledge_received_data(
+                        event.flow_controlled_length, event.stream_id
+                    )
+                elif isinstance(event, h2.events.StreamEnded):
+                    self.body.setdefault(event.stream_id, b"")
+                    self.body[event.stream_id] += b"<end>"
+            self.writer.write(self.connection.data_to_send())
+
+
+def test_http2_streams_side_by_side() -> None:
+    async def test(server: Server) -> None:
+        client = H2Client(*await asyncio.open_connection("127.0.0.1", server.listener.port))
+        endless = client.send("/endless")
+        posted = client.send("/x", b"z" * 900)
+        streamed = client.send("/stream")
+        too_large = client.send("/x", b"z" * 1100)
+        await client.until(
+            lambda: (
+                client.body.get(streamed, b"").endswith(b"<end>")
+                and client.body.get(posted, b"").endswith(b"<end>")
+                and too_large in client.status
+            )
+        )
+        assert client.body[posted] == b"POST " + b"z" * 900 + b"<end>"
+        assert client.body[streamed] == b"0\n1\n2\n<end>"
+        assert client.status[too_large] == "413"
+        client.connection.reset_stream(endless)
+        client.writer.write(client.connection.data_to_send())
+        await asyncio.wait_for(server.freed.wait(), 2)
+        client.writer.close()
+
+    with_server(test)
+
+
+def test_a_large_http2_reply_waits_for_the_clients_window() -> None:
+    async def test(server: Server) -> None:
+        async def large(request: Request) -> Reply:
+            return Reply(body=b"x" * 300_000)
+
+        server.listener.handler = large
+        client = H2Client(*await asyncio.open_connection("127.0.0.1", server.listener.port))
+        stream = client.send("/large")
+        await client.until(lambda: client.body.get(stream, b"").endswith(b"<end>"))
+        assert len(client.body[stream]) == 300_005
+        client.writer.close()
+
+    with_server(test)

@@ -68,15 +68,14 @@ class Watch:
         self.bar, self.stages, self.rates = bar, story_stages, rates
 
     @contextmanager
-    def step(self, name: str, total: int | None) -> Iterator[TaskID]:
+    def step(self, name: str, total: int) -> Iterator[TaskID]:
+        """One step over so many records."""
         task = self.bar.add_task(name, total=total)
         start = time.perf_counter()
         yield task
         seconds = time.perf_counter() - start
-        done = self.bar.tasks[task].completed
-        self.stages[name] = seconds
-        self.rates[name] = done / seconds
-        self.bar.update(task, total=done or 1, completed=done or 1)
+        self.stages[name], self.rates[name] = seconds, total / seconds
+        self.bar.update(task, completed=total)
 
 
 def tell(services: Services, topics: Topics) -> tuple[Story, dict[str, list[WeightsRecord]]]:
@@ -92,7 +91,7 @@ def tell(services: Services, topics: Topics) -> tuple[Story, dict[str, list[Weig
             )
         with watch.step("produce fraud", pipeline.FRAUD_ROWS) as task:
             pipeline.produce_fraud(services, topics.fraud.source_topic, counter(bar, task))
-        with watch.step("KSQL: filter, mask, convert", GOLDEN_ROWS + kept) as task:
+        with watch.step("KSQL: mask, filter", GOLDEN_ROWS + kept) as task:
             for source in (topics.regression, topics.fraud):
                 pipeline.apply(services, source)
             regression = pipeline.read_all(
@@ -128,8 +127,8 @@ def follow(bar: Progress, task: TaskID) -> Callable[[Status], None]:
     title = bar.tasks[task].description
 
     def watch(status: Status) -> None:
-        loss = "–" if status.loss is None else f"{status.loss:.5f}"
-        bar.update(task, completed=status.records, description=f"{title}, loss {loss}")
+        loss = "" if status.loss is None else f" ↓{status.loss:.5f}"
+        bar.update(task, completed=status.records, description=f"{title}{loss}")
 
     return watch
 

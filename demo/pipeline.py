@@ -120,7 +120,7 @@ def golden_job(topics: Topics) -> Job:
         batch_size=FULL,
         learning_rate=0.001,
         epochs=EPOCHS,
-        publish_steps=50,
+        publish_steps=100,
     )
 
 

@@ -218,8 +218,9 @@ def report(described: Job, result: Result, argv: list[str]) -> None:
         f"sha256 {last.sha256[:12]}",
         soft_wrap=True,
     )
+    width = max(map(len, result.weights), default=0)
     for name, weight in result.weights.items():
-        results.print(f"{name}\t{weight:.10g}", soft_wrap=True)
+        results.print(f"{name:<{width}}  {weight:.10g}", soft_wrap=True)
     if result.reason == "interrupted":
         again = " ".join(argv)
         notes.print(

@@ -24,7 +24,7 @@ from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
-from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from gradstream.wire.writer import TransactionAborted, Writer
 from trainers import checkpoint
 from trainers.batches import Batches, Range
 from trainers.chain import STAGES, WeightsRecord
@@ -173,8 +173,12 @@ class Trainer:
                 self.aborted += 1
                 if self.aborted > ABORTS:
                     raise
-            except Fenced as error:
-                raise fenced(self.job) from error
+            except RetryError as error:
+                if (
+                    error.code == "FENCED"
+                ):  # the writer by its transactions, or the reader by its group
+                    raise fenced(self.job) from error
+                raise
             if self.interrupts.noted:
                 return self.result("interrupted")
 

@@ -37,7 +37,8 @@ class Watcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if notes.is_terminal:
+            self._bar.stop()
 
     def status(self, status: Status) -> None:
         if not notes.is_terminal:

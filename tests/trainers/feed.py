@@ -19,9 +19,12 @@ Unique = Callable[[str], str]
 
 
 def schema_of(columns: int) -> str:
-    """A name that is no number, X1 … Xd as nullable doubles as ksqlDB writes them, and Y."""
+    """A name and a flag that are no numbers, X1 … Xd as nullable doubles as ksqlDB writes them, and Y."""
     nullable = ["null", "double"]
-    fields = [{"name": "SENSOR", "type": ["null", "string"], "default": None}]
+    fields: list[dict[str, object]] = [
+        {"name": "SENSOR", "type": ["null", "string"], "default": None}
+    ]
+    fields.append({"name": "FLAG", "type": "boolean"})
     fields += [
         {"name": name, "type": nullable, "default": None}
         for name in [*(f"X{i}" for i in range(1, columns + 1)), "Y"]
@@ -32,10 +35,10 @@ def schema_of(columns: int) -> str:
 
 
 def values_of(X: Floats, y: Floats, schema_id: int) -> pa.BinaryArray:
-    names = ["SENSOR", *(f"X{i}" for i in range(1, X.shape[1] + 1)), "Y"]
-    sensors = pa.array(["Xxnn"] * len(y))
+    names = ["SENSOR", "FLAG", *(f"X{i}" for i in range(1, X.shape[1] + 1)), "Y"]
+    others = [pa.array(["Xxnn"] * len(y)), pa.array([True] * len(y))]
     batch = pa.RecordBatch.from_arrays(
-        [sensors, *(pa.array(column) for column in X.T), pa.array(y)], names=names
+        [*others, *(pa.array(column) for column in X.T), pa.array(y)], names=names
     )
     return encode(batch, schema_of(X.shape[1]), schema_id)
 

@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as Place
 
 from gradstream.errors import ConfigError, GradstreamError, UnavailableError
 from gradstream.wire.kafka import Setting, quiet
-from gradstream.wire.reader import (
+from gradstream.wire.reader_base import (
     ANSWER_DEADLINE,
     CHUNK_BYTES,
     JOIN_DEADLINE,

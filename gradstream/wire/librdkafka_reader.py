@@ -16,7 +16,7 @@ from gradstream.errors import ConfigError, GradstreamError, UnavailableError
 from gradstream.wire import gather, librdkafka
 from gradstream.wire.kafka import Setting
 from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_entries, take_error
-from gradstream.wire.reader import (
+from gradstream.wire.reader_base import (
     ANSWER_DEADLINE,
     CHUNK_BYTES,
     JOIN_DEADLINE,

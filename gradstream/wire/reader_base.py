@@ -1,0 +1,234 @@
+"""What every reader of topics is, whichever Kafka client stands behind it, and what its errors mean."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+from confluent_kafka import KafkaError
+
+from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
+from gradstream.wire.kafka import Setting, log, unknown_topic
+from gradstream.wire.records import Records, TopicPartition
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+Change = Literal["assigned", "revoked", "lost"]
+OnRebalance = Callable[[Change, frozenset[TopicPartition]], None]
+
+EARLIEST = -2  # as an offset: the first one that the partition still has
+LATEST = -1  # as an offset: after the last one
+
+LONGEST_WAIT = 1.0  # seconds in one fetch
+SLICE = 0.1  # seconds in one call of the client, which is deaf to Ctrl-C meanwhile
+JOIN_DEADLINE = (
+    45.0  # seconds; a dead member's open transaction hides the committed offsets for up to 30
+)
+ANSWER_DEADLINE = 10.0  # seconds for any other question to the broker
+LOOK_EVERY = (
+    5.0  # seconds without records after which a topic may be gone, which librdkafka does not tell
+)
+CHUNK_BYTES = 1 << 30  # so that offsets of 32 bits always do
+
+# What the client recovers from by itself: worth telling, not worth stopping.
+_PASSING_NAMES = """
+_TRANSPORT _ALL_BROKERS_DOWN _TIMED_OUT _RESOLVE _WAIT_COORD _TIMED_OUT_QUEUE
+COORDINATOR_LOAD_IN_PROGRESS COORDINATOR_NOT_AVAILABLE NOT_COORDINATOR REQUEST_TIMED_OUT
+LEADER_NOT_AVAILABLE NOT_LEADER_FOR_PARTITION BROKER_NOT_AVAILABLE REBALANCE_IN_PROGRESS
+UNKNOWN_MEMBER_ID ILLEGAL_GENERATION UNSTABLE_OFFSET_COMMIT NETWORK_EXCEPTION
+"""
+_PASSING = frozenset(getattr(KafkaError, name) for name in _PASSING_NAMES.split())
+
+
+class Reader(ABC):
+    """Reads records of topics into columns. Belongs to the thread that uses it, and does not survive a fork.
+
+    Attributes:
+        rebalances: grows each time that the group gives or takes partitions; watch it between fetches.
+        lost: whether the last change took partitions without asking, so that others may own them already.
+        trouble: what the client last reported about its connections, None since records came in again.
+    """
+
+    rebalances: int = 0
+    lost: bool = False
+    trouble: str | None = None
+
+    def __init__(self, on_rebalance: OnRebalance | None = None) -> None:
+        self._on_rebalance = on_rebalance
+        self._owned: frozenset[TopicPartition] = frozenset()
+        self._positions: dict[TopicPartition, int] = {}
+        self._next_look = time.monotonic() + LOOK_EVERY
+
+    @classmethod
+    @abstractmethod
+    def in_group(
+        cls,
+        settings: Mapping[str, Setting],
+        topics: Sequence[str],
+        start: int,
+        headers: bool,
+        on_rebalance: OnRebalance | None,
+    ) -> Self:
+        """See open_reader; ``start`` is EARLIEST or LATEST."""
+
+    @classmethod
+    @abstractmethod
+    def of_log(
+        cls, settings: Mapping[str, Setting], offsets: Mapping[TopicPartition, int], headers: bool
+    ) -> Self:
+        """See open_log_reader."""
+
+    @abstractmethod
+    def fetch(self, max_records: int, timeout: float) -> Records:
+        """The next records, at most ``max_records``: what is there already, else the first to come.
+
+        Empty when ``timeout`` is over, the end of a partition is met or the group changes.
+
+        Args:
+            timeout: seconds; more than 1 counts as 1, so that the caller's own clock is served.
+
+        Raises:
+            DataError: ``OFFSET_LOST``, ``UNKNOWN_TOPIC``.
+            UnavailableError, RetryError: the broker or the group refuses; the message says what to do.
+        """
+
+    @abstractmethod
+    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on at these offsets; partitions that are not ours are refused with ``NOT_ASSIGNED``."""
+
+    @abstractmethod
+    def committed(self) -> dict[TopicPartition, int]:
+        """The group's committed offset of each partition that we own and that has one."""
+
+    def position(self) -> dict[TopicPartition, int]:
+        """The offset after the last record that fetch() gave, or after the end of the log where that was met.
+
+        A partition of which nothing is known yet is missing. Markers of transactions at the end of a partition
+        are counted when the end is met, so a position can be compared with end_offsets().
+        """
+        return dict(self._positions)
+
+    @abstractmethod
+    def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
+        """First offset and the one after the last; ``cached``: as of the last fetch, without asking (-1001 unknown)."""
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that this reader reads now."""
+        return self._owned
+
+    @abstractmethod
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Fetch nothing from these partitions until resume(); a rebalance resumes them too."""
+
+    @abstractmethod
+    def resume(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    @abstractmethod
+    def group_metadata(self) -> object:
+        """Who we are in the group right now, for Writer.commit; ask anew before each commit."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the group; a second call does nothing."""
+
+    def _gained(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Bookkeeping after partitions came, each with the offset at which it starts."""
+        self._owned |= offsets.keys()
+        self._positions.update({at: offset for at, offset in offsets.items() if offset >= 0})
+        self._changed("assigned", frozenset(offsets))
+
+    def _gone(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
+        """Bookkeeping while partitions go; they may still be committed for unless they are lost."""
+        self._changed("lost" if lost else "revoked", frozenset(partitions))
+        self._owned -= frozenset(partitions)
+        for at in partitions:
+            self._positions.pop(at, None)
+
+    def _changed(self, change: Change, partitions: frozenset[TopicPartition]) -> None:
+        self.rebalances += 1
+        self.lost = change == "lost"
+        if self._on_rebalance:
+            self._on_rebalance(change, partitions)
+
+    def _reached(self, at: TopicPartition, offset: int) -> None:
+        """Positions move forward, except by seek(): an end that was met may lie beyond records still to be told."""
+        if at in self._owned:
+            self._positions[at] = max(offset, self._positions.get(at, 0))
+
+    def _look_whether_topics_are_there(self, *, quiet: bool) -> None:
+        """After each fetch: ask the broker now and then while nothing comes."""
+        now = time.monotonic()
+        if quiet and now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY
+        for topic, partition in dict(self._owned).items() if quiet else ():
+            if self._probe((topic, partition)) in _NOT_THERE:
+                raise unknown_topic(topic)
+
+    @abstractmethod
+    def _probe(self, at: TopicPartition) -> int:
+        """Code of the error that a question about a partition meets, 0 for none; within a second."""
+
+    def _check_owned(self, partitions: Collection[TopicPartition]) -> None:
+        if foreign := sorted(set(partitions) - self._owned):
+            topic, partition = foreign[0]
+            raise RetryError(
+                "NOT_ASSIGNED",
+                f"partition {partition} of {topic!r} belongs to another member of the group now",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_NOT_THERE = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+)
+
+
+def starts(committed: Mapping[TopicPartition, int], start: int) -> dict[TopicPartition, int]:
+    """Where to begin: at the committed offset, or at ``start`` where there is none."""
+    return {at: offset if offset >= 0 else start for at, offset in committed.items()}
+
+
+def understand(code: int, text: str, at: TopicPartition | None) -> GradstreamError | None:
+    """What an error of the consumer means for the user; None for one that the client recovers from."""
+    place = f"partition {at[1]} of {at[0]!r}" if at else "the subscription"
+    if code == KafkaError._MAX_POLL_EXCEEDED:
+        log.warning(
+            "MAX_POLL_EXCEEDED: too long between two fetches, so the group took our partitions away; "
+            "make the chunks smaller or raise max.poll.interval.ms (%s)",
+            text,
+        )
+        return None
+    if code in _PASSING:
+        return None
+    if code in (
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._LOG_TRUNCATION,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+    ):
+        return DataError(
+            "OFFSET_LOST",
+            f"{place}: the next record is no longer, or not yet, in the log ({text}); "
+            "begin anew with another group, or restore the topic",
+        )
+    if at and code in _NOT_THERE:
+        return unknown_topic(at[0])
+    if code in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
+        return RetryError("FENCED", f"another process reads under our name now ({text})")
+    if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        return UnavailableError("NOT_AUTHORIZED", f"{place}: {text}; ask for the right to read it")
+    return UnavailableError("READ_FAILED", f"{place}: {text} (Kafka error {code})")

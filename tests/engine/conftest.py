@@ -30,30 +30,31 @@ class EngineProcess:
         self.log = folder / f"{self.service_id}.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
+        self.client = KsqlClient("http://127.0.0.1:1")
 
     def start(self) -> KsqlClient:
         """Returns when it is ready."""
         before = self.log.read_text() if self.log.exists() else ""
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
-                *("--service-id", self.service_id, *self.flags),
-                *("--bootstrap-servers", self.services.bootstrap_servers),
-                *("--schema-registry-url", self.services.schema_registry_url),
-            ],
-            cwd=ROOT,
-            stderr=self.log.open("ab"),
-        )
+        command = [
+            *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
+            *("--service-id", self.service_id, *self.flags),
+            *("--bootstrap-servers", self.services.bootstrap_servers),
+            *("--schema-registry-url", self.services.schema_registry_url),
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
         deadline = time.monotonic() + 60
         while "engine ready at " not in (said := self.log.read_text()[len(before) :]):
             assert self.process.poll() is None, f"engine ended: {said}"
             assert time.monotonic() < deadline, f"engine not ready: {said}"
             time.sleep(0.02)
         self.url = said.split("engine ready at ")[1].split(",")[0]
-        return KsqlClient(self.url)
+        self.client = KsqlClient(self.url)
+        return self.client
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         assert self.process is not None
+        self.client.close()
         self.process.send_signal(number)
         return self.process.wait(20)
 
@@ -62,10 +63,6 @@ class EngineProcess:
             with contextlib.suppress(GradstreamError):
                 self.client.execute("TERMINATE ALL;")
             self.kill(signal.SIGTERM)
-
-    @property
-    def client(self) -> KsqlClient:
-        return KsqlClient(self.url)
 
 
 @pytest.fixture(scope="session")

@@ -233,7 +233,16 @@ class Analyzer:
         )
 
     def arithmetic(self, node: tree.Arithmetic) -> Typed:
-        left, right = self.of(node.left), self.of(node.right)
+        # Sums may be long, and lean to the left like AND and OR.
+        spine = [node]
+        while isinstance(spine[-1].left, tree.Arithmetic):
+            spine.append(spine[-1].left)
+        left = self.of(spine[-1].left)
+        for parent in reversed(spine):
+            left = self.calculated(parent, left, self.of(parent.right))
+        return left
+
+    def calculated(self, node: tree.Arithmetic, left: Typed, right: Typed) -> Typed:
         if left.type is None or right.type is None:
             raise self.type_error(
                 f"Error processing expression: {format_expression(node)}. Arithmetic on types "

@@ -39,7 +39,7 @@ class Compiled:
         self.columns = sorted(item.columns())
         writer = _Writer({name: f"c{at}" for at, name in enumerate(self.columns)}, item)
         body = writer.code(item)
-        self.source = _loop_text(list(writer.columns.values()), body)
+        self.source = "".join(writer.functions) + _loop_text(list(writer.columns.values()), body)
         scope = writer.scope
         exec(compile(self.source, f"<item {item.kind}>", "exec"), scope)  # noqa: S102  (our own text, no user text in it)
         self.run: Loop = scope["run"]
@@ -246,6 +246,8 @@ _NEVER_NULL = frozenset(
 _SIMPLE_KINDS = frozenset(("literal", "column", "parameter"))
 
 
+# Characters of generated text in one function.
+_LONGEST = 600
 _SAFE_CASTS = frozenset(
     (
         (INTEGER, BIGINT),
@@ -282,6 +284,7 @@ class _Writer:
         self.root = root
         self.scope: dict[str, Any] = dict(_SCOPE)
         self.parameters: dict[str, str] = {}
+        self.functions: list[str] = []
         self.count = 0
 
     def fresh(self, prefix: str) -> str:
@@ -289,7 +292,7 @@ class _Writer:
         return f"{prefix}{self.count}"
 
     def constant(self, value: Any) -> str:
-        if value is None or isinstance(value, bool | int):
+        if value is None or isinstance(value, bool):
             return repr(value)
         name = self.fresh("k")
         self.scope[name] = value
@@ -297,7 +300,17 @@ class _Writer:
 
     def code(self, item: Typed) -> str:
         rule: Callable[[_Writer, Typed], str] = getattr(_Writer, "write_" + item.kind)
-        return rule(self, item)
+        text = rule(self, item)
+        if len(text) > _LONGEST and not self.parameters and "guard(" not in text:
+            return self.function(text)
+        return text
+
+    def function(self, text: str) -> str:
+        """A long text as a function of its own: Python takes no more than 200 parentheses within each other."""
+        name = self.fresh("f")
+        names = ", ".join(self.columns.values())
+        self.functions.append(f"def {name}({names}):\n    return {text}\n")
+        return f"{name}({names})"
 
     def guarded(self, item: Typed) -> str:
         """As code(), with errors turned into NULL here and not for the whole item."""
@@ -349,12 +362,13 @@ class _Writer:
         return _wrapped(plain, item)
 
     def operand(self, argument: Typed, item: Typed) -> str:
-        text = self.code(argument)
+        if argument.kind == "literal" and isinstance(argument.detail, int):
+            return f"({argument.detail}{'.0' * (item.type == DOUBLE)})"
         if item.type == DOUBLE and argument.type != DOUBLE:
             if argument.kind == "literal" and argument.detail is not None:
                 return self.constant(float(argument.detail))
-            return f"float({text})"
-        return text
+            return f"float({self.code(argument)})"
+        return self.code(argument)
 
     def write_negate(self, item: Typed) -> str:
         text = f"(-{self.code(item.arguments[0])})"

@@ -20,6 +20,7 @@ _TOKEN = re.compile(
     r"""
     (?P<space> \s+ | --[^\r\n]* | /\*.*?\*/ )
   | (?P<word> [A-Za-z_][A-Za-z0-9_@]* )
+  | (?P<comment> /\* )
   | (?P<symbol> := | -> | => | <> | != | <= | >= | \|\| | [-+*/%(),.;<>=\[\]] )
   | (?P<double> (?: \d+(?:\.\d*)? | \.\d+ ) [eE][+-]?\d+ (?![A-Za-z0-9_@]) )
   | (?P<decimal> (?: \d+\.\d* | \.\d+ ) (?![A-Za-z_@]) )
@@ -79,6 +80,8 @@ def tokens(text: str) -> list[Token]:
         if kind == "space":
             position = end
             continue
+        if kind == "comment":
+            raise _unreadable(text, position)
         value = match.group()
         if kind == "word" or kind == "digits":  # ksqlDB takes names such as 1R
             kind, value = "word", value.upper()

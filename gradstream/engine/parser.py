@@ -79,8 +79,9 @@ UNITS = {
 _PLURAL = {f"{unit}S": unit for unit in UNITS}
 _COMPARISONS = frozenset(("=", "<>", "<", "<=", ">", ">="))
 _PREDICATES = frozenset(("NOT", "BETWEEN", "IN", "LIKE", "IS"))
-_MULTIPLY = frozenset("*/%")
-_ADD = frozenset("+-")
+_BINARY = {"||": 0, "+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
+_SIGNS = frozenset("+-")
+_NUMBERS = frozenset(("integer", "decimal", "double"))
 
 
 def parse_text(text: str) -> list[tree.Statement]:
@@ -89,7 +90,10 @@ def parse_text(text: str) -> list[tree.Statement]:
     Raises:
         SqlError: SYNTAX_ERROR, BAD_CHARACTER, OPEN_QUOTE, TOO_COMPLEX, with line, column and excerpt.
     """
-    return _Parser(text).statements()
+    try:
+        return _Parser(text).statements()
+    except RecursionError:
+        raise SqlError("TOO_COMPLEX", "the statement nests too deeply; split it") from None
 
 
 def parse_expression(text: str) -> tree.Expression:
@@ -123,6 +127,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[Token] = tokens(text)
+        self.tokens += self.tokens[-1:] * 3
         self.index = 0
         self.depth = 0
         self.in_group = False
@@ -138,7 +143,8 @@ class _Parser:
         return value
 
     def peek(self, ahead: int = 1) -> Token:
-        return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
+        # The end is there more than once, so that looking ahead needs no check.
+        return self.tokens[self.index + ahead]
 
     def since(self, start: int) -> tree.At:
         return start, self.tokens[self.index - 1][3]
@@ -146,7 +152,7 @@ class _Parser:
     def is_word(self, *words: str) -> bool:
         """Do the next tokens spell these words?"""
         for ahead, word in enumerate(words):
-            token = self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
+            token = self.tokens[self.index + ahead]
             if token[0] != "word" or token[1] != word:
                 return False
         return True
@@ -204,7 +210,14 @@ class _Parser:
         return tuple(found)
 
     def nested(self, rule: Callable[[], T]) -> T:
-        """Run a rule one level deeper; the limit keeps every later stage within Python's own."""
+        """Run a rule one level deeper."""
+        self.deeper()
+        found = rule()
+        self.depth -= 1
+        return found
+
+    def deeper(self) -> None:
+        """One level down; the limit keeps every later stage within Python's own."""
         self.depth += 1
         if self.depth > DEEPEST:
             raise error_at(
@@ -213,9 +226,6 @@ class _Parser:
                 self.text,
                 (self.start, self.end),
             )
-        found = rule()
-        self.depth -= 1
-        return found
 
     # Statements
 
@@ -704,36 +714,34 @@ class _Parser:
         return self.boolean(0)
 
     def boolean(self, level: int) -> tree.Expression:
-        """OR (0), AND (1), then NOT and predicates."""
+        """OR (0), AND (1), then NOT and values with at most one predicate after them."""
         start = self.start
-        if self.is_word("NOT"):
+        if self.kind == "word" and self.value == "NOT":
             self.step()
-            value = self.nested(lambda: self.boolean(2))
-            left: tree.Expression = tree.Not(value, self.since(start))
+            self.deeper()
+            left: tree.Expression = tree.Not(self.boolean(2), self.since(start))
+            self.depth -= 1
         else:
-            left = self.predicate()
+            left = self.binary(0)
+            if self.kind == "symbol":
+                if self.value in _COMPARISONS:
+                    operator = self.step()
+                    left = tree.Comparison(operator, left, self.binary(0), self.since(start))
+            elif self.kind == "word" and self.value in _PREDICATES:
+                left = self.predicate(left, start)
         while self.kind == "word":
             if self.value == "AND" and level <= 1:
                 self.step()
-                right = self.boolean(2)
-                left = tree.Logical("AND", left, right, self.since(start))
+                left = tree.Logical("AND", left, self.boolean(2), self.since(start))
             elif self.value == "OR" and level == 0:
                 self.step()
-                right = self.boolean(1)
-                left = tree.Logical("OR", left, right, self.since(start))
+                left = tree.Logical("OR", left, self.boolean(1), self.since(start))
             else:
                 break
         return left
 
-    def predicate(self) -> tree.Expression:
-        """A value with at most one comparison, BETWEEN, IN, LIKE or IS after it."""
-        start = self.start
-        left = self.value_expression()
-        if self.kind == "symbol" and self.value_is_comparison():
-            operator = self.step()
-            return tree.Comparison(operator, left, self.value_expression(), self.since(start))
-        if self.kind != "word" or self.value not in _PREDICATES:
-            return left
+    def predicate(self, left: tree.Expression, start: int) -> tree.Expression:
+        """BETWEEN, IN, LIKE, IS, each perhaps negated."""
         if self.value == "IS":
             return self.is_predicate(left, start)
         negated = self.is_word("NOT")
@@ -743,9 +751,6 @@ class _Parser:
             self.step()
         found = self.word_predicate(left, start)
         return tree.Not(found, self.since(start)) if negated else found
-
-    def value_is_comparison(self) -> bool:
-        return self.value in _COMPARISONS
 
     def word_predicate(self, left: tree.Expression, start: int) -> tree.Expression:
         word = self.step()
@@ -777,55 +782,51 @@ class _Parser:
         return tree.Comparison(operator, left, self.value_expression(), self.since(start))
 
     def value_expression(self) -> tree.Expression:
-        """``a || b`` binds loosest, then ``+ -``, then ``* / %``, then signs."""
-        start = self.start
-        left = self.sum()
-        while self.kind == "symbol" and self.value == "||":
-            self.step()
-            left = tree.Call("CONCAT", (left, self.sum()), self.since(start))
-        return left
+        return self.binary(0)
 
-    def sum(self) -> tree.Expression:
+    def binary(self, level: int) -> tree.Expression:
+        """``a || b`` binds loosest (0), then ``+ -`` (1), then ``* / %`` (2), then signs."""
         start = self.start
-        left = self.product()
-        while self.kind == "symbol" and self.value in _ADD:
-            operator = self.step()
-            left = tree.Arithmetic(operator, left, self.product(), self.since(start))
-        return left
-
-    def product(self) -> tree.Expression:
-        start = self.start
-        left = self.signed()
-        while self.kind == "symbol" and self.value in _MULTIPLY:
-            operator = self.step()
-            left = tree.Arithmetic(operator, left, self.signed(), self.since(start))
-        return left
-
-    def signed(self) -> tree.Expression:
-        if self.kind != "symbol" or self.value not in _ADD:
-            return self.postfix()
-        start = self.start
-        if self.value == "-" and self.peek()[0] in ("integer", "decimal", "double"):
-            return self.postfix()
-        operator = self.step()
-        return tree.Sign(operator, self.nested(self.signed), self.since(start))
-
-    def postfix(self) -> tree.Expression:
-        """A primary with any number of ``[index]`` and ``->field`` after it."""
-        start = self.start
-        found = self.primary()
+        left = self.unary()
         while self.kind == "symbol":
-            if self.value == "[":
-                self.step()
-                index = self.nested(self.value_expression)
+            strength = _BINARY.get(self.value, -1)
+            if strength < level:
+                break
+            operator = self.step()
+            right = self.binary(strength + 1)
+            at = self.since(start)
+            if operator == "||":
+                left = tree.Call("CONCAT", (left, right), at)
+            else:
+                left = tree.Arithmetic(operator, left, right, at)
+        return left
+
+    def unary(self) -> tree.Expression:
+        """A sign, or a primary with any number of ``[index]`` and ``->field`` after it."""
+        start = self.start
+        if self.kind == "symbol":
+            if self.value == "(":
+                found = self.parenthesis()
+            elif self.value in _SIGNS and self.peek()[0] not in _NUMBERS:
+                operator = self.step()
+                self.deeper()
+                found = tree.Sign(operator, self.unary(), self.since(start))
+                self.depth -= 1
+                return found
+            else:
+                found = self.literal()
+        else:
+            found = self.primary()
+        while self.kind == "symbol" and (self.value == "[" or self.value == "->"):
+            if self.step() == "[":
+                self.deeper()
+                index = self.binary(0)
+                self.depth -= 1
                 self.need_symbol("]", "Expecting ']'")
                 found = tree.Subscript(found, index, self.since(start))
-            elif self.value == "->":
-                self.step()
+            else:
                 name = "*" if self.take_symbol("*") else self.identifier()
                 found = tree.Field(found, name, self.since(start))
-            else:
-                break
         return found
 
     def primary(self) -> tree.Expression:
@@ -840,14 +841,14 @@ class _Parser:
             return self.name_or_call()
         if self.kind == "quoted":
             return self.name_or_call()
-        if self.kind == "symbol" and self.value == "(":
-            return self.parenthesis()
         return self.literal()
 
     def parenthesis(self) -> tree.Expression:
         in_group, self.in_group = self.in_group, False
         self.step()
-        found = self.nested(self.expression)
+        self.deeper()
+        found = self.boolean(0)
+        self.depth -= 1
         if in_group and self.is_symbol(","):
             self.fail("missing ')' at ','")
         self.need_symbol(")", "Expecting ')'")
@@ -924,7 +925,12 @@ class _Parser:
             return tree.Call(name, (), self.since(start))
         arguments: tuple[tree.Expression, ...] = ()
         if not self.is_symbol(")"):
-            arguments = self.nested(lambda: self.list_of(self.argument))
+            self.deeper()
+            found = [self.argument()]
+            while self.take_symbol(","):
+                found.append(self.argument())
+            arguments = tuple(found)
+            self.depth -= 1
         self.need_symbol(")", "Expecting {',', ')'}")
         return tree.Call(name, arguments, self.since(start))
 
@@ -944,7 +950,7 @@ class _Parser:
         """``(x, y) =>``, or None without moving."""
         ahead, names = 1, []
         while True:
-            kind, value, _, _ = self.peek(ahead)
+            kind, value, _, _ = self.tokens[min(self.index + ahead, len(self.tokens) - 2)]
             if kind not in ("word", "quoted"):
                 return None
             names.append(value)

@@ -67,7 +67,12 @@ class Planner:
 
     def plan(self, body: tree.Body) -> actions.Action:
         rule = _RULES[type(body)]
-        return rule(self, body)
+        try:
+            return rule(self, body)
+        except RecursionError:
+            raise self.error(
+                "TOO_COMPLEX", "an expression of this statement is too long; split it", body.at
+            ) from None
 
     def error(self, code: str, message: str, at: tree.At) -> SqlError:
         return error_at(code, message, self.script, at)

@@ -24,11 +24,13 @@ from trainers.models import MODELS
 from trainers.progress import Watcher
 
 DESCRIPTION = """\
-Train a model on an Avro topic. Weights and offsets are published in one transaction; the same command again goes on
-where it stopped, whether it ended, was interrupted or was killed.
+Train a model on an Avro topic. Weights and offsets are published in one
+transaction; the same command again goes on where it stopped, whether it ended,
+was interrupted or was killed.
 
   gradstream train --source regression_training --target Y
-  gradstream train --source regression_training --target Y --batch-size full --epochs 10000 --learning-rate 0.001
+  gradstream train --source regression_training --target Y \\
+      --batch-size full --epochs 10000 --learning-rate 0.001
   gradstream train --source clicks --target PRICE --features AGE,VISITS --mode live
 """
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")

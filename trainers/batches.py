@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from gradstream.wire.records import TopicPartition
+from gradstream.wire.records import Records, TopicPartition
 from trainers.models import Floats, Ints
 
 ROOM = 16_384  # rows a lane starts with
@@ -294,3 +295,18 @@ class Batches:
         if lane is not None:
             bound = position if lane.end is None else min(position, lane.end)
             lane.read = max(lane.read, bound)
+
+
+def lane_rows(
+    records: Records, at: TopicPartition, end: int | None
+) -> tuple[slice | npt.NDArray[np.int64], int] | None:
+    """The rows of one partition before ``end`` and the last offset among them, None if there are none."""
+    rows: slice | npt.NDArray[np.int64]
+    if records.partition[0] == at[1] and (records.partition == at[1]).all():
+        count = len(records) if end is None else int(np.searchsorted(records.offset, end))
+        rows, offsets = slice(0, count), records.offset[:count]
+    else:
+        mine = records.partition == at[1]
+        rows = np.flatnonzero(mine if end is None else mine & (records.offset < end))
+        offsets = records.offset[rows]
+    return (rows, int(offsets[-1])) if len(offsets) else None

@@ -11,7 +11,7 @@ at the epoch and batch where the newest weights stand.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,23 +19,25 @@ import numpy as np
 import numpy.typing as npt
 
 from gradstream.config import Services
-from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError
+from gradstream.errors import RetryError, UnavailableError
 from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
 from gradstream.wire.writer import TransactionAborted, Writer
 from trainers import checkpoint
-from trainers.batches import Batches, Range
+from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
 from trainers.dead_letters import DeadLetters
+from trainers.guards import check_finite, check_losses, check_retention, check_same_log, fenced
 from trainers.interrupts import Broken, Interrupts
 from trainers.job import FULL, Job
 from trainers.models import Floats
 from trainers.preflight import LARGEST_RECORD, Plan, prepared
 from trainers.spill import Spill, epoch_order
 from trainers.stopping import Stopping
+from trainers.tally import Tally
 
 CHUNK = 8192  # records a fetch: enough to hide the call, small enough for the caches
 ROWS_A_CALL = (
@@ -47,10 +49,11 @@ JOIN_SECONDS = 60.0  # for the group to give us all partitions
 REGISTRY_SECONDS = (
     60.0  # for a registry that went away to come back, while a chunk waits to be decoded
 )
-EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
 WAIT = (
     0.05  # seconds that a fetch may fill its chunk: records that came must not wait long for others
 )
+RANGES_ROOM = 16_384  # bytes by which a record's list of ranges may grow after the first
+LETTERS = 10_000  # dead letters that wait for their transaction at most
 ABORTS = 10  # transactions in a row that may fail before the trainer gives up
 CALL_SECONDS = 0.05  # aim for one call when whole epochs are put together
 
@@ -62,6 +65,7 @@ class Status:
     Attributes:
         total: records that will have been trained at the end, None where nobody knows.
         rate: records a second of this process.
+        trouble: what the client reports about its connection while no records come.
     """
 
     step: int
@@ -71,6 +75,7 @@ class Status:
     loss: float | None
     total: int | None
     rate: float
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,8 @@ class Trainer:
         self.take_up_state()
         self.reader.seek(self.starts)
         self.clock = Clock()
+        first = checkpoint.weights_value(plan, self.record(""))
+        checkpoint.check_size(plan, len(first[0].as_py()) + RANGES_ROOM)
 
     def bound(self) -> dict[TopicPartition, int]:
         """Where a bounded log ends: as it was when this part of the run began, whoever resumes it."""
@@ -258,6 +265,7 @@ class Trainer:
         """Fetch, decode, cut, step, publish, until the log or the job ends."""
         while not (reason := self.over() or self.log_over()):
             self.take_in(self.fetch())
+            self.tell()
             while (portion := self.batches.next(self.room())) is not None:
                 if not self.learn(portion.X, portion.y, portion.batch_size):
                     return "interrupted"
@@ -386,7 +394,9 @@ class Trainer:
             try:
                 return self.decoder.matrix(records.value, self.plan.columns)
             except UnavailableError:
-                if self.interrupts.noted or time.monotonic() > deadline:
+                if self.interrupts.noted:
+                    raise Rewind from None
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
@@ -489,9 +499,9 @@ class Trainer:
         """Whether it is time to publish: something has changed, and the interval is over."""
         if not self.changed and not len(self.letters):
             return False
-        if self.job.publish_steps is not None:
+        if self.job.publish_steps is not None and len(self.letters) < LETTERS:
             return self.changed and self.step % self.job.publish_steps == 0
-        return self.clock.seconds >= self.job.publish_seconds
+        return len(self.letters) >= LETTERS or self.clock.seconds >= self.job.publish_seconds
 
     # Publish
 
@@ -613,127 +623,6 @@ class Trainer:
                 self.loss,
                 self.total(),
                 rate,
+                self.reader.trouble,
             )
         )
-
-
-class Tally:
-    """Mean loss since the last record, over at most so many steps back.
-
-    Attributes:
-        most: steps that count; in epochs, those of one.
-    """
-
-    def __init__(self) -> None:
-        self.most: int | None = None
-        self.restart()
-
-    def restart(self) -> None:
-        self.records = 0
-        self._sum = 0.0
-        self._steps = 0
-
-    def add(self, losses: Floats, records: int) -> None:
-        self.records += records
-        if self.most is not None and self._steps + len(losses) > self.most:
-            self._sum, self._steps = 0.0, 0
-            losses = losses[-self.most :]
-        self._sum += float(losses.sum())
-        self._steps += len(losses)
-
-    @property
-    def mean(self) -> float:
-        return self._sum / self._steps if self._steps else float("nan")
-
-
-def lane_rows(
-    records: Records, at: TopicPartition, end: int | None
-) -> tuple[slice | npt.NDArray[np.int64], int] | None:
-    """The rows of one partition before ``end`` and the last offset among them, None if there are none."""
-    rows: slice | npt.NDArray[np.int64]
-    if records.partition[0] == at[1] and (records.partition == at[1]).all():
-        count = len(records) if end is None else int(np.searchsorted(records.offset, end))
-        rows, offsets = slice(0, count), records.offset[:count]
-    else:
-        mine = records.partition == at[1]
-        rows = np.flatnonzero(mine if end is None else mine & (records.offset < end))
-        offsets = records.offset[rows]
-    return (rows, int(offsets[-1])) if len(offsets) else None
-
-
-def check_losses(losses: Floats, X: Floats, y: Floats, step: int, rate: float) -> None:
-    """Raises:
-    ConfigError: DIVERGED when a loss has exploded, with the step and a rate that would do.
-    """
-    limit = EXPLODED * (float(np.mean(np.square(y))) + 1.0)
-    bad = np.flatnonzero(~(losses <= limit))
-    if not len(bad):
-        return
-    # Descent on a squared error is stable below 1 / (largest eigenvalue of XᵀX / n); half of it is fast and safe.
-    with np.errstate(all="ignore"):
-        curvature = float(np.linalg.eigvalsh(X.T @ X / len(y))[-1])
-    if np.isfinite(curvature) and curvature > 0:
-        advice = f"try --learning-rate {0.5 / curvature:.1g}, or scale the features"
-    else:
-        advice = "scale the features"
-    raise ConfigError(
-        "DIVERGED",
-        f"the loss exploded at step {step + int(bad[0]) + 1} ({losses[bad[0]]:.3g}) with learning rate {rate:g}; "
-        f"nothing since the last publication counts; {advice}",
-    )
-
-
-def check_finite(tensors: Mapping[str, Floats], step: int, rate: float) -> None:
-    """Raises:
-    ConfigError: DIVERGED when a weight is not finite.
-    """
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise ConfigError(
-                "DIVERGED",
-                f"{name!r} is not finite after step {step} with learning rate {rate:g}; "
-                "nothing since the last publication counts; try a tenth of the rate, or scale the features",
-            )
-
-
-def check_retention(
-    starts: Mapping[TopicPartition, int], lows: Mapping[TopicPartition, int]
-) -> None:
-    """Raises:
-    DataError: OFFSET_LOST when the log no longer has what comes next, PARTITIONS_ADDED when it has grown.
-    """
-    for at, low in lows.items():
-        if starts and at not in starts:
-            raise DataError(
-                "PARTITIONS_ADDED",
-                f"topic {at[0]!r} has a new partition {at[1]}, which changes the order of training; "
-                "train with a new --run",
-            )
-        if starts and starts[at] < low:
-            raise DataError(
-                "OFFSET_LOST",
-                f"the run stands at offset {starts[at]} of {at[0]!r} partition {at[1]}, and the log now begins "
-                f"at {low}: records were removed before they were trained on; train with a new --run",
-            )
-
-
-def check_same_log(last: WeightsRecord, log: list[Range]) -> None:
-    """Raises:
-    DataError: LOG_CHANGED when what was read again is not what the epochs began with.
-    """
-    before = sum(r.records for r in last.inputs)
-    now = sum(r.records for r in log)
-    if before != now:
-        raise DataError(
-            "LOG_CHANGED",
-            f"the epochs of run {last.run!r} began over {before} good records, and the same offsets now hold {now}; "
-            "train with a new --run",
-        )
-
-
-def fenced(job: Job) -> RetryError:
-    return RetryError(
-        "FENCED",
-        f"another trainer of run {job.run_id!r} has taken over; this one stops, and nothing that it had not "
-        "published counts. To train two models side by side, give each a --run of its own",
-    )

@@ -60,7 +60,8 @@ class Watcher:
         loss = "–" if status.loss is None else f"{status.loss:.4g}"
         epoch = f"epoch {status.epoch}/{self.job.epochs} " if self.job.in_epochs else ""
         bad = f", {status.rejected:,} bad" if status.rejected else ""
-        return f"{self.job.run_id} {epoch}step {status.step:,} loss {loss}{bad}"
+        trouble = f" ({status.trouble})" if status.trouble else ""
+        return f"{self.job.run_id} {epoch}step {status.step:,} loss {loss}{bad}{trouble}"
 
     def _tell(self, status: Status) -> None:
         if time.monotonic() - self._line >= self.EVERY:

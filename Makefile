@@ -10,7 +10,7 @@ LOCK_DATE := 2026-11-07
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench up down clean lock
+.PHONY: help demo test check lint format bench up down clean lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,13 @@ demo: $(VENV)/base ## run the whole pipeline on real parts and show the result
 test: $(VENV)/dev ## all tests, on a real local Kafka and registry
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/dev ## format, lint, types and the fast tests
+check: lint ## format, lint, types and the fast tests
+	@$(BIN)/python -m pytest -q -m "not integration" $(ARGS)
+
+lint: $(VENV)/dev ## format, lint and types only
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -m "not integration" $(ARGS)
 
 format: $(VENV)/dev ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix-only .

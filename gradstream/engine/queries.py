@@ -173,7 +173,15 @@ class PersistentQuery:
         with (
             Writer(services, transactional_id=group) as writer,
             open_reader(
-                services, [self.plan.source.topic], group, start=self.reset, headers=headers
+                services,
+                [self.plan.source.topic],
+                group,
+                start=self.reset,
+                headers=headers,
+                # A restarted engine takes its predecessor's place at once, even if that one was killed.
+                group_instance_id=group,
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=3_000,
             ) as reader,
         ):
             self.trouble = None

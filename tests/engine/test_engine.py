@@ -361,7 +361,11 @@ def test_killed_in_mid_stream_each_row_is_in_the_sink_once(
         assert before <= sent
         engine.kill(signal.SIGKILL)
         engine.start()
-    assert eventually(lambda: len(values(services, made)) >= sent, 60)
+    assert eventually(lambda: len(values(services, made)) >= sent, 40), (
+        len(values(services, made)),
+        sent,
+        engine.client.execute(f"SHOW QUERIES; DESCRIBE {made} EXTENDED;"),
+    )
     found = sorted(int((value or b"").split(b",")[0]) for value in values(services, made))
     assert found == list(range(sent))
 

@@ -270,7 +270,7 @@ class Trainer:
                 if not self.learn(portion.X, portion.y, portion.batch_size):
                     return "interrupted"
                 self.batches.done(portion)
-                if self.due():
+                if self.due() and not self.log_over():  # the last record says why it is the last
                     self.publish()
                 if reason := self.over():
                     return reason
@@ -573,8 +573,10 @@ class Trainer:
     def finish(self, reason: str) -> Result:
         """The last record of the run, or of this part of it."""
         if reason == "interrupted":
-            # In epochs there is nothing to publish before the log has been read.
-            if self.changed or (len(self.letters) and not self.job.in_epochs):
+            # In epochs there is nothing to publish before the log has been read. And who asks to stop while the
+            # broker is away does not want to wait for it: what is not committed is trained again.
+            news = self.changed or (len(self.letters) and not self.job.in_epochs)
+            if news and self.reader.trouble is None:
                 self.publish()
         elif self.changed or len(self.letters) or (self.last and not self.last.reason):
             self.publish(reason)

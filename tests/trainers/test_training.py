@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from gradstream.wire.reader import EARLIEST, open_log_reader
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 from tests.trainers.feed import Topic, data, values_of
+from trainers import weights
 from trainers.backends import get
 from trainers.chain import WeightsRecord
 from trainers.checkpoint import read_weights
@@ -203,6 +205,32 @@ def test_golden_descent_comes_out_through_kafka(services: Services, unique: Uniq
     np.testing.assert_allclose(last.tensors["w"], GOLDEN, rtol=0, atol=1e-8)
     assert (last.step, last.epoch, last.reason) == (10_000, 10_000, "10000 epochs")
     assert last.commits == end_offsets(services, topic.name)
+
+
+def test_weights_command_shows_the_newest_last(
+    services: Services, unique: Unique, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = Topic(services, unique, 2)
+    topic.send(*data(2000, 2))
+    for run in ("a", "b"):
+        train(job_on(topic, run, publish_steps=2), services)
+    where = [
+        *("--weights-topic", topic.weights, "--bootstrap-servers", services.bootstrap_servers),
+        *("--schema-registry-url", services.schema_registry_url),
+    ]
+    assert weights.main([*where, "--json", "--limit", "100"]) == 0
+    everything = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [r["step"] for r in everything] == [2, 4, 6, 8] * 2
+    weights.main([*where, "--json", "--run", topic.run + "a", "--limit", "2"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == everything[2:4]
+    weights.main([*where, "--limit", "1"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split()[:2] == ["run", "step"]
+    assert shown[2] == "  └ end of the log"
+    assert len(shown) == 3
+    with pytest.raises(GradstreamError, match="BAD_VALUE: --limit some: give a whole number"):
+        weights.main([*where, "--limit", "some"])
 
 
 def test_epochs_are_shuffled_by_seed(services: Services, unique: Unique) -> None:

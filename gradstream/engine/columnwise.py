@@ -125,11 +125,22 @@ def _compare(item: Typed) -> Fast | None:
     if first is None or second is None:
         return None
 
+    exact = [at for at, side in enumerate((left, right)) if side.kind == "exact"]
+
     def run(get: Get) -> Any:
-        a, b = first(get), second(get)
-        return None if a is None or b is None else verb(a, b).fill_null(False)
+        sides = first(get), second(get)
+        if sides[0] is None or sides[1] is None:
+            return None
+        # NaN and infinities have no DECIMAL to compare with: errors of their rows.
+        if any(not _all_finite(sides[at]) for at in exact):
+            return None
+        return verb(*sides).fill_null(False)
 
     return run
+
+
+def _all_finite(values: Any) -> bool:
+    return pc.all(pc.is_finite(values)).as_py() is not False
 
 
 def _bare(item: Typed) -> Typed:

@@ -189,7 +189,7 @@ def test_a_typical_statement_parses_fast() -> None:
     assert best < 400e-6  # twice the goal, for slow machines
 
 
-_WORDS = (  # noqa: SIM905
+_WORDS = (
     "SELECT FROM WHERE CREATE STREAM TABLE AS WITH ( ) , ; * + - / % = <> < > -> => := [ ] . 'x' `q` 1 2.5 1e3 a b NULL "
     "CASE WHEN THEN ELSE END CAST ARRAY MAP STRUCT AND OR NOT IN LIKE BETWEEN IS DISTINCT INSERT INTO VALUES KEY INT "
     "PARTITION BY GROUP WINDOW TUMBLING SIZE 5 MINUTES JOIN ON WITHIN EMIT CHANGES LIMIT || DROP IF EXISTS <> ${v}"

@@ -18,6 +18,7 @@ from gradstream.engine.catalog import Column, Source
 from gradstream.engine.event_time import EventTime
 from gradstream.engine.processing_log import Logger
 from gradstream.engine.query import Evaluated, QueryPlan, Step
+from gradstream.errors import DataError
 from gradstream.wire.faults import CODES
 from gradstream.wire.records import Records
 from gradstream.wire.registry import Registry
@@ -158,6 +159,10 @@ def _header(column: Column, headers: list[tuple[str, bytes | None]]) -> Any:
     return found[-1] if found else None
 
 
+# What an encoder raises for a value that its format cannot hold.
+_UNWRITABLE = (ValueError, TypeError, ArithmeticError, DataError, pa.ArrowException)
+
+
 def _has_step(step: Step, name: str) -> bool:
     return step.name == name or any(_has_step(inner, name) for inner in step.inputs)
 
@@ -176,18 +181,67 @@ class Pipeline:
 
     def run(self, records: Records) -> Output:
         answer, rows, log = self.input.evaluate(records)
-        keys = self.keys.encode(answer.keys, self._without_key(records, answer, rows))
-        nulls = answer.null_values if answer.null_values.any() else None
-        values = self.values.encode(answer.values, nulls)
-        return Output(keys, values, answer.timestamps, rows[answer.rows], log)
+        rows = rows[answer.rows]
+        no_key = self._without_key(records, rows)
+        try:
+            keys, values = self._encode(answer, no_key, 0, len(rows))
+        except _UNWRITABLE:
+            return self._one_by_one(records, answer, no_key, rows, log)
+        return Output(keys, values, answer.timestamps, rows, log)
+
+    def _encode(
+        self, answer: Evaluated, no_key: npt.NDArray[np.bool_] | None, start: int, count: int
+    ) -> tuple[pa.BinaryArray, pa.BinaryArray]:
+        """Keys and values of some rows."""
+        chosen = slice(start, start + count)
+        nulls = answer.null_values[chosen]
+        keys = self.keys.encode(
+            answer.keys.slice(start, count), None if no_key is None else no_key[chosen]
+        )
+        values = self.values.encode(
+            answer.values.slice(start, count), nulls if nulls.any() else None
+        )
+        return keys, values
+
+    def _one_by_one(
+        self,
+        records: Records,
+        answer: Evaluated,
+        no_key: npt.NDArray[np.bool_] | None,
+        rows: npt.NDArray[np.int64],
+        log: list[bytes],
+    ) -> Output:
+        """As run() after a row could not be written: that row goes to the log, the others are written."""
+        keys, values, good = [], [], []
+        for row in range(len(rows)):
+            try:
+                key, value = self._encode(answer, no_key, row, 1)
+            except _UNWRITABLE as error:
+                why = f"{type(error).__name__} while writing the row"
+                log.append(
+                    self.input.logger.unwritable(
+                        records, int(rows[row]), "value", self.sink.topic, why
+                    )
+                )
+            else:
+                keys.append(key)
+                values.append(value)
+                good.append(row)
+        return Output(
+            pa.chunked_array(keys, pa.binary()).combine_chunks(),
+            pa.chunked_array(values, pa.binary()).combine_chunks(),
+            answer.timestamps[good],
+            rows[good],
+            log,
+        )
 
     def _without_key(
-        self, records: Records, answer: Evaluated, rows: npt.NDArray[np.int64]
+        self, records: Records, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_] | None:
         """A record without key stays so; PARTITION BY makes a key of every row, if of nulls."""
         if self.rekeyed or not records.key.null_count:
             return None
-        null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows[answer.rows]]
+        null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows]
         return null
 
 

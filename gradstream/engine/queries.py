@@ -21,7 +21,7 @@ from gradstream.engine import entities, types
 from gradstream.engine.actions import StartQuery
 from gradstream.engine.pipeline import Input, Output, Pipeline
 from gradstream.engine.processing_log import Logger
-from gradstream.errors import GradstreamError, RetryError, UnavailableError
+from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
 from gradstream.wire.kafka import partitions
 from gradstream.wire.reader import Reader, open_log_reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
@@ -33,6 +33,7 @@ COMMIT_ROWS = 1 << 18
 COMMIT_SECONDS = 0.1
 IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
 RETRY_SECONDS = 1.0
+MAX_ABORTS = 7  # in a row, over about 13 s
 
 State = Literal["RUNNING", "PAUSED", "ERROR", "TERMINATED"]
 
@@ -112,6 +113,7 @@ class PersistentQuery:
         self.pipeline = Pipeline(self.plan, self.sink, surroundings.registry, logger)
         self._first: dict[TopicPartition, int] = {}  # of the records since the last commit
         self._sink_partitions = 1
+        self._aborts = 0  # since the last commit
 
     def start(self) -> None:
         self._thread.start()
@@ -140,13 +142,11 @@ class PersistentQuery:
         while not self._stop.is_set():
             try:
                 self._session()
-            except (Fenced, RetryError) as error:
-                if isinstance(error, Fenced):
-                    self._fail(f"{error}")
+            except (RetryError, UnavailableError) as error:
+                if isinstance(error, Fenced) or error.code == "FENCED":
+                    self._fail(str(error))
                     self._fatal(str(error))
                     return
-                self._wait(error)
-            except UnavailableError as error:
                 self._wait(error)
             except GradstreamError as error:
                 self._fail(str(error))
@@ -180,8 +180,6 @@ class PersistentQuery:
                 headers=headers,
                 # A restarted engine takes its predecessor's place at once, even if that one was killed.
                 group_instance_id=group,
-                session_timeout_ms=10_000,
-                heartbeat_interval_ms=3_000,
             ) as reader,
         ):
             self.trouble = None
@@ -220,12 +218,28 @@ class PersistentQuery:
                     self._commit(reader, writer)
                     began, rows = None, 0
             except TransactionAborted as error:
-                self.trouble = str(error)
                 writer.abort()
                 self._rewind(reader)
                 began, rows = None, 0
+                self._after_abort(error)
         if began is not None:
             self._commit(reader, writer)
+
+    def _after_abort(self, error: TransactionAborted) -> None:
+        """Tries again, more slowly each time; a sink that goes on refusing ends the query.
+
+        Raises:
+            DataError: SINK_REFUSED.
+        """
+        self.trouble = str(error)
+        self._aborts += 1
+        if self._aborts > MAX_ABORTS:
+            raise DataError(
+                "SINK_REFUSED",
+                f"topic {self.sink.topic} did not take the output in {self._aborts} transactions ({error.message}); "
+                "mend the topic, then restart the engine or create the query again",
+            )
+        self._stop.wait(0.05 * 2**self._aborts)
 
     def _process(self, records: Records, writer: Writer) -> None:
         self._remember_first(records)
@@ -243,6 +257,7 @@ class PersistentQuery:
         writer.commit(reader.position(), reader.group_metadata())
         self.counts.commits += 1
         self.trouble = None
+        self._aborts = 0
         self._first.clear()
 
     def _remember_first(self, records: Records) -> None:

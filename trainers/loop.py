@@ -270,13 +270,16 @@ class Trainer:
                 if not self.learn(portion.X, portion.y, portion.batch_size):
                     return "interrupted"
                 self.batches.done(portion)
-                if self.due() and not self.log_over():  # the last record says why it is the last
-                    self.publish()
+                self.publish_if_due()
                 if reason := self.over():
                     return reason
-            if self.due():
-                self.publish()
+            self.publish_if_due()
         return reason
+
+    def publish_if_due(self) -> None:
+        """Not at the end of the log: the last record says why it is the last."""
+        if self.due() and not self.log_over():
+            self.publish()
 
     def log_over(self) -> str:
         return "end of the log" if self.goal and self.batches.ended else ""

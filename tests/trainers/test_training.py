@@ -543,7 +543,7 @@ def test_mistakes_that_the_services_reveal(services: Services, unique: Unique) -
     cases = [
         (replace(job, target="y"), "UNKNOWN_COLUMN: --target y: the source has no such column; did you mean 'Y'?"),
         (replace(job, target="FLAG"), "NOT_NUMERIC: --target FLAG: the column is boolean, not a number; convert it"),
-        (replace(job, features=("X1", "X7")), "UNKNOWN_COLUMN: --features X7: the source has no such column; did you mean 'X1'?"),
+        (replace(job, features=("X1", "SENSR")), "UNKNOWN_COLUMN: --features SENSR: the source has no such column; did you mean 'SENSOR'?"),
         (replace(job, source=topic.name[:-1]), f"UNKNOWN_TOPIC: there is no topic '{topic.name[:-1]}'; did you mean"),
         (replace(job, backend="torhc"), "UNKNOWN_BACKEND: no backend 'torhc'"),
         (replace(job, model="forest"), "UNKNOWN_MODEL: no model 'forest'; give --model one of: linear"),

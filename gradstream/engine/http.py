@@ -180,6 +180,7 @@ class Listener:
                 await _Http1(self, reader, writer).refuse(refuse(42900, "too many connections"))
             else:
                 await self._serve(reader, writer)
+            await _linger(reader, writer)
         except (asyncio.CancelledError, ConnectionError, TimeoutError):
             pass
         finally:
@@ -207,6 +208,16 @@ class Listener:
             await _Http2(self, reader, writer).serve(first)
         else:
             await _Http1(self, reader, writer).serve(first)
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads on for a moment: closing on unread data would reset the connection and lose the reply on its way."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            while await reader.read(65536):
+                pass
 
 
 def _host(value: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from gradstream.engine import entities, plan, replies, tree
+from gradstream.engine import functions as function_room
 from gradstream.engine.actions import StartQuery
 from gradstream.engine.catalog import Catalog, Source
 from gradstream.engine.http import RequestError
@@ -296,11 +296,11 @@ def refusal(error: GradstreamError, text: str, made: list[Entity] | None = None)
 
 
 def functions() -> list[Mapping[str, str]]:
-    """All functions with type and category, where the language lists them."""
-    from gradstream.engine import functions as room
-
-    listed: Any = getattr(room, "listed", None)
-    return list(listed()) if listed else []
+    """All functions with type and category."""
+    return [
+        {"name": of.name, "type": of.kind, "category": of.category}
+        for of in function_room.families()
+    ]
 
 
 def _is_logged(action: plan.Action) -> bool:

@@ -231,6 +231,8 @@ class Trainer:
         self.take_up_state()
         self.reader.seek(self.starts)
         self.clock = Clock()
+        if not self.trained_here:
+            self.clock.add("compile", plan.compile_us)
         first = checkpoint.weights_value(plan, self.record(""))
         checkpoint.check_size(plan, len(first[0].as_py()) + RANGES_ROOM)
 
@@ -381,27 +383,30 @@ class Trainer:
         """Decodes a chunk in one call and sorts it into the lanes; bad records become dead letters."""
         with self.clock.stage("decode"):
             if len(records):
-                matrix, codes = self.decode(records)
-                self.sort_in(records, matrix, codes)
+                if (decoded := self.decode(records)) is None:
+                    return
+                self.sort_in(records, *decoded)
             if len(records) < CHUNK:  # perhaps the end: markers of transactions are no records
                 for at, position in self.reader.position().items():
                     self.batches.passed(at, position)
         self.balance()
 
-    def decode(self, records: Records) -> tuple[Floats, npt.NDArray[np.uint8]]:
-        """The chunk as (n, features and target) and a code a row; a registry that is away is waited for, since its
-        absence must not make a record bad.
+    def decode(self, records: Records) -> tuple[Floats, npt.NDArray[np.uint8]] | None:
+        """The chunk as (n, features and target) and a code a row, None where Ctrl-C came first (a first call may
+        compile for seconds). A registry that is away is waited for: its absence must not make a record bad.
         """
         deadline = time.monotonic() + REGISTRY_SECONDS
-        while True:
+        while not self.interrupts.noted:
             try:
-                return self.decoder.matrix(records.value, self.plan.columns)
+                with self.interrupts.breakable():
+                    return self.decoder.matrix(records.value, self.plan.columns)
+            except Broken:
+                return None
             except UnavailableError:
-                if self.interrupts.noted:
-                    raise Rewind from None
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+        return None
 
     def sort_in(self, records: Records, matrix: Floats, codes: npt.NDArray[np.uint8]) -> None:
         for lane in self.batches.lanes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import gradstream.wire
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError
-from gradstream.wire.codec_avro import numeric_columns, subject_columns
+from gradstream.wire.codec_avro import compile_all, numeric_columns, subject_columns
 from gradstream.wire.kafka import (
     check_broker,
     ensure_topics,
@@ -47,6 +47,7 @@ class Plan:
         source_schema_id: newest schema of the source.
         weights_schema_id, dead_letters_schema_id: what our own records are written with.
         largest: bytes that a weights record may have.
+        compile_us: microseconds that the codec took to be loaded, or, once on a machine, compiled.
     """
 
     job: Job
@@ -60,6 +61,7 @@ class Plan:
     weights_schema_id: int
     dead_letters_schema_id: int
     largest: int
+    compile_us: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -96,6 +98,7 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             weights_schema_id=_registered(registry, job.weights_topic, "weights"),
             dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
             largest=largest,
+            compile_us=int(compile_all() * 1e6),
         )
 
 

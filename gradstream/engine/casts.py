@@ -36,6 +36,10 @@ Cast: TypeAlias = Callable[[Any], Any]
 EXACT = decimal.Context(prec=400, traps=[decimal.InvalidOperation, decimal.DivisionByZero])
 
 
+# A text such as 1E999999999 is short and would fill the memory when written out.
+_MOST_DIGITS = 1000
+
+
 def same(value: Any) -> Any:
     return value
 
@@ -138,7 +142,7 @@ def double_decimal(value: float) -> decimal.Decimal:
 def text_decimal(text: str) -> decimal.Decimal:
     """``new BigDecimal(text.trim())``."""
     found = decimal.Decimal(text.strip()) if _looks_decimal(text.strip()) else None
-    if found is None:
+    if found is None or abs(found.adjusted()) > _MOST_DIGITS:
         raise ValueError(f"Character array is not a number: {text!r}")
     return found
 

@@ -130,6 +130,13 @@ class Planner:
     ) -> actions.Nothing | None:
         """Is the name free? IF NOT EXISTS and OR REPLACE allow that it is not."""
         there = self.catalog.sources.get(name)
+        new_source = isinstance(body, tree.CreateSource) and body.is_source
+        if body.replace and (new_source or (there is not None and there.is_source)):
+            raise self.error(
+                "UNSUPPORTED",
+                f"Cannot add {body.kind} '{name}': CREATE OR REPLACE is not supported on source {body.kind}s.",
+                body.at,
+            )
         if there is None:
             return None
         message = (
@@ -139,13 +146,6 @@ class Planner:
             return actions.Nothing(
                 self.text,
                 f"Cannot add {body.kind} `{name}`: A {there.kind} with the same name already exists.",
-            )
-        is_source = there.is_source or (isinstance(body, tree.CreateSource) and body.is_source)
-        if body.replace and is_source:
-            raise self.error(
-                "UNSUPPORTED",
-                f"Cannot add {body.kind} '{name}': CREATE OR REPLACE is not supported on source {body.kind}s.",
-                body.at,
             )
         if not body.replace or there.kind != body.kind:
             raise self.error("ALREADY_EXISTS", message, body.at)
@@ -379,6 +379,23 @@ class Planner:
                 return f'\nDid you mean "{known}"? {hint}'
         return nearest(name, self.catalog.sources)
 
+    def check_pull(self, query: tree.Query) -> None:
+        """A query without EMIT ends by itself, so it takes no clause that needs state."""
+        for what, found in (
+            ("JOIN", isinstance(query.source, tree.Join)),
+            ("WINDOW", query.window is not None),
+            ("GROUP BY", bool(query.group_by)),
+            ("PARTITION BY", bool(query.partition_by)),
+            ("HAVING", query.having is not None),
+        ):
+            if found:
+                raise self.error(
+                    "UNSUPPORTED",
+                    f"Pull queries don't support {what} clauses. See https://cnfl.io/queries for more info.\n"
+                    "Add EMIT CHANGES if you intended to issue a push query.",
+                    query.at,
+                )
+
     def projected(self, query: tree.Query) -> tuple[Projected, str]:
         source, alias = self.source_of(query)
         return project(query, source, alias, self.catalog.types, self.script), alias
@@ -453,23 +470,14 @@ class Planner:
         return step
 
     def select(self, query: tree.Query) -> actions.StartQuery:
+        if query.emit is None:
+            self.check_pull(query)
         projected, _ = self.projected(query)
         name = projected.source.name
         query_id = f"transient_{name}_{secrets.randbits(62)}"
-        if query.emit is None:
-            self.check_pull(query)
         check_unique(projected.items, "value", self.script, query.at)
         plan = self.query_plan(query_id, projected, (), projected.items, limit=query.limit)
         return actions.StartQuery(self.text, plan, "push" if query.emit else "pull")
-
-    def check_pull(self, query: tree.Query) -> None:
-        if query.partition_by:
-            raise self.error(
-                "UNSUPPORTED",
-                "Pull queries don't support PARTITION BY clauses. See https://cnfl.io/queries for more info.\n"
-                "Add EMIT CHANGES if you intended to issue a push query.",
-                query.at,
-            )
 
     def create_as_select(self, body: tree.CreateAsSelect) -> actions.Action:
         if (found := self.existing(body.name, body)) is not None:
@@ -672,7 +680,10 @@ class Planner:
         known = [column.name for column in source.columns]
         headers = [column.name for column in source.columns if column.role == "header"]
         if not body.columns:
-            names = tuple(name for name in known if name not in headers)
+            if headers and len(body.values) == len(known):
+                raise self.error(
+                    "BAD_VALUE", f"Cannot insert into HEADER columns: {', '.join(headers)}", body.at
+                )
             names = tuple(c.name for c in (*source.key_columns, *source.value_columns))
             if len(names) != len(body.values):
                 raise self.error(
@@ -696,10 +707,6 @@ class Planner:
                     + nearest(name, known),
                     body.at,
                 )
-        if headers and not body.columns:
-            raise self.error(
-                "BAD_VALUE", f"Cannot insert into HEADER columns: {', '.join(headers)}", body.at
-            )
         return dict(zip(body.columns, body.values, strict=True))
 
     def inserted(self, node: tree.Expression, column: Column, source: Source) -> Any:

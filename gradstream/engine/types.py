@@ -100,6 +100,9 @@ _ARROW: dict[SqlType, pa.DataType] = {
 def arrow_type(type_: SqlType) -> pa.DataType:
     """The Arrow type of a column of this KSQL type; every level is nullable."""
     match type_:
+        case Decimal(precision, scale) if precision > 38:
+            # The widest that Arrow has; what needs more digits does not fit and is an error of its row.
+            return pa.decimal256(min(precision, 76), min(scale, 76))
         case Decimal(precision, scale):
             return pa.decimal128(precision, scale)
         case Array(item):

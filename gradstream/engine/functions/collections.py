@@ -8,6 +8,9 @@ from typing import Any
 from gradstream.engine.casts import plain_text
 from gradstream.engine.functions.registry import scalar
 
+# One row must not take all memory.
+LONGEST = 1_000_000
+
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """Without repetition, in the order of first appearance; values need not be hashable."""
@@ -137,10 +140,31 @@ def generate_series(start: int, end: int, step: int | None = None) -> list[int]:
         raise ValueError("GENERATE_SERIES step cannot be zero")
     if (end > start and step < 0) or (end < start and step > 0):
         raise ValueError("GENERATE_SERIES step has wrong sign")
+    if abs(end - start) // abs(step) >= LONGEST:
+        raise ValueError(f"GENERATE_SERIES makes at most {LONGEST} items")
     return list(range(start, end + (1 if step > 0 else -1), step))
 
 
 # Maps
+
+
+def java_order(entries: dict[Any, Any]) -> list[Any]:
+    """The keys in the order of a java.util.HashMap made for them, which is the order that ksqlDB's functions see."""
+    size = len(entries)
+    buckets = 1
+    while buckets < size or size > 0.75 * buckets:
+        buckets *= 2
+    return sorted(entries, key=lambda key: _java_hash(key) & (buckets - 1))
+
+
+def _java_hash(key: Any) -> int:
+    found = 0
+    if isinstance(key, str):
+        for unit in memoryview(key.encode("utf-16-le", "surrogatepass")).cast("H"):
+            found = (31 * found + unit) & 0xFFFFFFFF
+    elif isinstance(key, int):
+        found = (key ^ (key >> 32)) & 0xFFFFFFFF
+    return found ^ (found >> 16)
 
 
 @scalar("AS_MAP", "ARRAY<STRING>, ARRAY<T> -> MAP<STRING, T>", category="MAP")
@@ -152,13 +176,13 @@ def as_map(keys: list[str], values: list[Any]) -> dict[str, Any]:
 @scalar("MAP_KEYS", "MAP<STRING, T> -> ARRAY<STRING>", category="MAP")
 def map_keys(entries: dict[str, Any]) -> list[str]:
     """Returns the keys of a map."""
-    return list(entries)
+    return java_order(entries)
 
 
 @scalar("MAP_VALUES", "MAP<STRING, T> -> ARRAY<T>", category="MAP")
 def map_values(entries: dict[str, Any]) -> list[Any]:
     """Returns the values of a map."""
-    return list(entries.values())
+    return [entries[key] for key in java_order(entries)]
 
 
 @scalar(
@@ -181,7 +205,7 @@ _KINDS = ("INTEGER", "BIGINT", "DOUBLE", "BOOLEAN", "STRING")
 )
 def entries(of: dict[str, Any], ordered: bool) -> list[dict[str, Any]]:
     """Returns a map's entries as structs of K and V, in the order of the keys if asked."""
-    keys = sorted(of) if ordered else of
+    keys = sorted(of) if ordered else java_order(of)
     return [{"K": key, "V": of[key]} for key in keys]
 
 
@@ -254,6 +278,6 @@ def reduce_map(of: dict[Any, Any] | None, state: Any, step: Callable[[Any, Any, 
     """Folds the entries of a map into one value by a lambda."""
     if state is None or of is None:
         return state
-    for key, value in of.items():
-        state = step(state, key, value)
+    for key in java_order(of):
+        state = step(state, key, of[key])
     return state

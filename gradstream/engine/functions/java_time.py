@@ -29,7 +29,7 @@ _MONTHS = [
     "November",
     "December",
 ]
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
+_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _NUMBERS = frozenset("uyMLdDHhKkmsSnANQqwWeFYg")
 _LETTERS = frozenset("GuyDMLdQqYwWEecFahKkHmsSAnNVzOXxZ")
 # Letter to the name of the value that it reads.

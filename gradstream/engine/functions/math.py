@@ -17,7 +17,8 @@ _NUMBERS = ("INTEGER", "BIGINT", "DOUBLE", "DECIMAL")
 def _whole(types: list[SqlType | None]) -> SqlType:
     """DECIMAL(p, s) to the DECIMAL of its whole part."""
     type_ = types[0]
-    assert isinstance(type_, Decimal)
+    if not isinstance(type_, Decimal):
+        type_ = Decimal(1, 0)
     return Decimal(
         max(type_.precision - type_.scale, 1)
         + (type_.scale > 0 and type_.precision == type_.scale),
@@ -303,8 +304,11 @@ def random_double() -> float:
     "DOUBLE!, DOUBLE!, DOUBLE!, DOUBLE! -> DOUBLE",
     "DOUBLE!, DOUBLE!, DOUBLE!, DOUBLE!, STRING -> DOUBLE",
     category="OTHER",
+    nulls="see",
 )
-def geo_distance(lat1: float, lon1: float, lat2: float, lon2: float, unit: str = "KM") -> float:
+def geo_distance(
+    lat1: float, lon1: float, lat2: float, lon2: float, unit: str | None = "KM"
+) -> float:
     """Returns the great-circle distance between two places in kilometres, or in miles (MI)."""
     if not all(-90 <= lat <= 90 for lat in (lat1, lat2)):
         raise ValueError(
@@ -314,6 +318,7 @@ def geo_distance(lat1: float, lon1: float, lat2: float, lon2: float, unit: str =
         raise ValueError(
             "valid longitude values for GeoDistance function are in the range of -180 to 180 decimal degrees"
         )
+    unit = unit or "KM"
     radius = {"K": 6371.0, "M": 3959.0}.get(unit[:1].upper())
     if radius is None or unit.upper() not in (
         "KM",

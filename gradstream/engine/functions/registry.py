@@ -225,6 +225,8 @@ def _matches(
         return True
     match pattern:
         case Variable(name):
+            if type_ == UNIT:
+                return False
             if name not in bound:
                 bound[name] = type_
                 return True

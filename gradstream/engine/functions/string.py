@@ -19,6 +19,10 @@ from gradstream.engine.functions.registry import scalar
 _BLANKS = "".join(map(chr, range(0x21)))  # what String.trim() takes off
 
 
+# One row must not take all memory.
+LARGEST = 1 << 24
+
+
 def units(value: str) -> int:
     """Length in UTF-16 units."""
     if value.isascii():
@@ -209,6 +213,8 @@ def instr(
 def _pad(value: Any, size: int, padding: Any, left: bool) -> Any:
     if size < 0 or not padding:
         return None
+    if size > LARGEST:
+        raise ValueError(f"a text of {size} characters is too large; at most {LARGEST} are made")
     missing = size - len(value)
     if missing <= 0:
         return value[:size]
@@ -221,7 +227,6 @@ def _pad(value: Any, size: int, padding: Any, left: bool) -> Any:
     "STRING, INTEGER, STRING -> STRING",
     "BYTES, INTEGER, BYTES -> BYTES",
     category="STRING",
-    safe=True,
 )
 def lpad(value: Any, size: int, padding: Any) -> Any:
     """Pads at the left up to a length, or cuts down to it."""
@@ -233,7 +238,6 @@ def lpad(value: Any, size: int, padding: Any) -> Any:
     "STRING, INTEGER, STRING -> STRING",
     "BYTES, INTEGER, BYTES -> BYTES",
     category="STRING",
-    safe=True,
 )
 def rpad(value: Any, size: int, padding: Any) -> Any:
     """Pads at the right up to a length, or cuts down to it."""

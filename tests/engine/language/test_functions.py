@@ -185,3 +185,16 @@ def test_all_functions_of_the_reference_are_there() -> None:
 def test_a_regular_expression_that_never_ends_is_stopped(value: Value) -> None:
     with pytest.raises(ArithmeticError):
         value("REGEXP_EXTRACT('(a|aa)+$', '" + "a" * 60 + "b')")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "LPAD('x', 2000000000, 'y')",
+        "GENERATE_SERIES(0, 2000000000)",
+        "CAST('1E999999999' AS DECIMAL(5, 2))",
+    ],
+)
+def test_one_row_cannot_take_all_memory(value: Value, expression: str) -> None:
+    with pytest.raises(ArithmeticError):
+        value(expression)

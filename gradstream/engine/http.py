@@ -47,12 +47,15 @@ class RequestError(Exception):
     Args:
         status: HTTP status.
         entity: body, as JSON.
+        word: gradstream's own code of the error, such as ``UNKNOWN_COLUMN``; sent as a header, where it disturbs
+            no client of ksqlDB.
     """
 
-    def __init__(self, status: int, entity: dict[str, object]) -> None:
+    def __init__(self, status: int, entity: dict[str, object], word: str = "") -> None:
         super().__init__(str(entity.get("message", "")))
         self.status = status
         self.entity = entity
+        self.word = word
 
 
 def refuse(code: int, message: str) -> RequestError:
@@ -121,7 +124,8 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
 
 
 def error_reply(error: RequestError) -> Reply:
-    return Reply(error.status, body=to_json(error.entity))
+    headers = (("X-Gradstream-Error", error.word),) if error.word else ()
+    return Reply(error.status, body=to_json(error.entity), headers=headers)
 
 
 @dataclass(slots=True)

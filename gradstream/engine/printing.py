@@ -103,5 +103,5 @@ class TopicPrinter:
             decoded = self._avro.columns(pa.array([raw], pa.binary()))
         except GradstreamError:
             return None
-        rows: list[dict[str, Any]] = decoded.batch.to_pylist()
+        rows: list[dict[str, Any]] = decoded.batch.to_pylist(maps_as_pydicts="strict")
         return rows[0] if rows else None

@@ -292,7 +292,7 @@ def refusal(error: GradstreamError, text: str, made: list[Entity] | None = None)
     message = error.message
     if isinstance(error, SqlError) and error.excerpt:
         message = f"{message}\n{error.excerpt}"
-    return RequestError(400, replies.statement_error(message, text, made or []))
+    return RequestError(400, replies.statement_error(message, text, made or []), error.code)
 
 
 def functions() -> list[Mapping[str, str]]:

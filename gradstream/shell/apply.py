@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.markup import escape
 from rich.table import Table
 
@@ -149,7 +149,12 @@ def _apply(
         for piece in pieces:
             if (remembered := session.remember(piece)) is not None:
                 outcome.add(piece, remembered)
-            elif piece.verb in ("SELECT", "PRINT"):
+            elif piece.verb == "PRINT":
+                with session.client.lines(
+                    piece.placed, session.properties, session.variables
+                ) as lines:
+                    outcome.add(piece, f"{_print_lines(lines):,} lines")
+            elif piece.verb == "SELECT":
                 with session.client.query(
                     piece.placed, session.properties, session.variables
                 ) as rows:
@@ -269,7 +274,7 @@ def _table(names: Iterable[str], rows: Iterable[Iterable[Any]], title: str | Non
 def _cell(value: Any) -> str:
     if value is None:
         return "null"
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return value if isinstance(value, str) else _json(value)
 
 
 def _printer(options: argparse.Namespace) -> Callable[[Rows, bool], int]:
@@ -278,11 +283,25 @@ def _printer(options: argparse.Namespace) -> Callable[[Rows, bool], int]:
     return _print_csv if options.csv else _print_table
 
 
+def _print_lines(lines: Iterable[str]) -> int:
+    count = 0
+    for line in lines:
+        count += 1
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    return count
+
+
+def _json(value: Any) -> str:
+    """JSON in which a decimal keeps its digits."""
+    return orjson.dumps(value, default=lambda number: orjson.Fragment(str(number))).decode()
+
+
 def _print_json(rows: Rows, endless: bool) -> int:
     count = 0
     for row in rows:
         count += 1
-        sys.stdout.write(json.dumps(dict(zip(rows.names, row, strict=True)), default=str) + "\n")
+        sys.stdout.write(_json(dict(zip(rows.names, row, strict=True))) + "\n")
         sys.stdout.flush()
     return count
 

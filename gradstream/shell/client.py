@@ -24,9 +24,10 @@ class RefusedStatementError(SqlError):
 
     Args:
         entity: the server's error entity.
+        code: what gradstream's engine calls it; without one it is guessed from ksqlDB's words.
     """
 
-    def __init__(self, entity: Mapping[str, Any]) -> None:
+    def __init__(self, entity: Mapping[str, Any], code: str = "") -> None:
         text = str(entity.get("message", entity))
         first, *rest = text.splitlines() or [""]
         place = _PLACE.search(first)
@@ -36,7 +37,7 @@ class RefusedStatementError(SqlError):
         message = _PLACE.sub("", first, count=1) if place else first
         if not carets and rest:
             message = "; ".join([message, *(more.strip() for more in rest if more.strip())])
-        super().__init__(_code(message), message, line, column, underlined)
+        super().__init__(code or _code(message), message, line, column, underlined)
         self.entity = dict(entity)
 
 
@@ -169,6 +170,29 @@ class KsqlClient:
                 lines,
             )
 
+    @contextmanager
+    def lines(
+        self,
+        text: str,
+        properties: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[Iterator[str]]:
+        """Runs one PRINT; its lines as they come."""
+        body = {
+            "ksql": text,
+            "streamsProperties": dict(properties or {}),
+            "sessionVariables": dict(variables or {}),
+        }
+        timeout = httpx2.Timeout(None, connect=5.0)
+        with (
+            self._errors(),
+            self._http.stream("POST", "/query", json=body, timeout=timeout) as reply,
+        ):
+            if reply.status_code != 200:
+                reply.read()
+            self._check(reply)
+            yield (line for line in reply.iter_lines() if line)
+
     def close_query(self, query_id: str) -> None:
         with self._errors():
             self._check(self._http.post("/close-query", json={"queryId": query_id}))
@@ -193,7 +217,7 @@ class KsqlClient:
             )
         if entity.get("error_code") == 50302:
             raise RetryError("KSQL_STARTING", f"{self.url} is still starting; try again")
-        raise RefusedStatementError(entity)
+        raise RefusedStatementError(entity, reply.headers.get("x-gradstream-error", ""))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -431,7 +431,7 @@ def test_the_sql_command_applies_a_file(
     flags = ["--ksql-url", engine.url, "--define", f"stream={raw}"]
     assert apply.main([str(good), "--json", *flags]) == 0
     out, err = capsys.readouterr()
-    assert out == '{"A": 1, "B": "x"}\n'
+    assert out == '{"A":1,"B":"x"}\n'
     assert "Stream created" in err
     with pytest.raises(RefusedStatementError.__mro__[1], match="IF NOT EXISTS") as caught:
         apply.main([str(good), *flags])
@@ -444,6 +444,8 @@ def test_the_sql_command_applies_a_file(
     assert (caught.value.line, caught.value.column) == (4, 10)
     assert caught.value.excerpt == f"  SELECT NIX FROM {raw};\n         ^^^"
     assert caught.value.exit_code == 65
+    assert apply.main(["-e", f"PRINT '{raw}' FROM BEGINNING LIMIT 1", *flags]) == 0
+    assert 'value: {"A":1,"B":"x"}, partition: 0' in capsys.readouterr().out
 
 
 def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from gradstream.engine import actions, functions, tree
 from gradstream.engine.analyze import PSEUDO, Analyzer, Typed, nearest, resolve_type
@@ -39,6 +44,9 @@ from gradstream.engine.types import (
 )
 from gradstream.errors import GradstreamError, SqlError
 
+TimeReader: TypeAlias = Callable[
+    [pa.RecordBatch, npt.NDArray[np.int64]], tuple[npt.NDArray[np.int64], list[tuple[int, str]]]
+]
 Infer: TypeAlias = Callable[[str, bool, Format], tuple[Column, ...]]
 ALL_HEADERS = Array(Struct((("KEY", STRING), ("VALUE", BYTES))))
 
@@ -425,7 +433,7 @@ class Planner:
         )
         time = None
         if sink is not None and sink.timestamp is not None:
-            time = _sink_time(sink, sink.timestamp)
+            time = _sink_time(sink.timestamp)
         made = tuple(
             [Column(k.name, k.type, "key") for k in keys] + [Column(v.name, v.type) for v in values]
         )
@@ -598,9 +606,7 @@ class Planner:
         keys, values = split_keys(projected, body.name, alias, self.script)
         keys, values = self.fitted(sink, keys, values, body.at)
         query_id = f"INSERTQUERY_{self.number}"
-        plan = self.query_plan(
-            query_id, projected, keys, values, sink=replace(sink, timestamp=sink.timestamp)
-        )
+        plan = self.query_plan(query_id, projected, keys, values, sink=sink)
         return actions.StartQuery(
             self.text, plan, "persistent", sink, False, actions.TopicSettings(sink.topic)
         )
@@ -957,7 +963,6 @@ def _insert_cast(source: SqlType, target: SqlType) -> Callable[[Any], Any]:
         or widens(source, target)
         or texts
         or (isinstance(target, Decimal) and (source == STRING or is_numeric(source)))
-        or (source == BIGINT and target == INTEGER and False)
         or (type(source) is type(target) and isinstance(source, Array | Struct))
         or str(source).startswith("MAP")
     )
@@ -969,20 +974,16 @@ def _insert_cast(source: SqlType, target: SqlType) -> Callable[[Any], Any]:
 
 
 def _base64(text: str) -> bytes:
-    import base64
-
     return base64.b64decode(text, validate=True)
 
 
-def _sink_time(sink: Source, column: TimestampColumn) -> Callable[..., Any]:
+def _sink_time(column: TimestampColumn) -> TimeReader:
     """Reads the sink's TIMESTAMP column of a batch of output rows."""
-    import numpy as np
-    import pyarrow as pa
-
-    type_ = next(c.type for c in sink.columns if c.name == column.name)
     read = timestamp_reader(column.pattern) if column.pattern is not None else None
 
-    def time(batch: Any, timestamps: Any) -> Any:
+    def time(
+        batch: pa.RecordBatch, timestamps: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], list[tuple[int, str]]]:
         values = batch.column(column.name)
         if read is None:
             cast = values.cast(pa.int64())
@@ -999,8 +1000,6 @@ def _sink_time(sink: Source, column: TimestampColumn) -> Callable[..., Any]:
                 bad.append((at, str(error)))
         return out, bad
 
-    if type_ == INTEGER:
-        raise AssertionError("checked before")
     return time
 
 

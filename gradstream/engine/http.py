@@ -152,7 +152,7 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
         return self.port
 
-    async def stop(self, timeout: float = 1.0) -> None:
+    async def stop(self, timeout: float = 0.3) -> None:
         """Ends all connections; replies that stream are cancelled and free what they hold."""
         if self._server:
             self._server.close()

@@ -192,7 +192,8 @@ class PersistentQuery:
         rebalances = 0
         while not self._stop.is_set():
             if self._paused.is_set() and began is None:
-                self._stop.wait(0.2)
+                self._hold(reader)
+                continue
             left = COMMIT_SECONDS if began is None else began + COMMIT_SECONDS - time.monotonic()
             if began is None and not busy:
                 records = reader.fetch(1, IDLE_SECONDS)
@@ -224,6 +225,22 @@ class PersistentQuery:
                 self._after_abort(error)
         if began is not None:
             self._commit(reader, writer)
+
+    def _hold(self, reader: Reader) -> None:
+        """Reads nothing until it is resumed, yet stays in the group."""
+        owned = reader.assignment()
+        reader.pause(owned)
+        rebalances = reader.rebalances
+        while self._paused.is_set() and not self._stop.is_set():
+            records = reader.fetch(1, 0.2)
+            if len(records) or reader.rebalances != rebalances:
+                self._remember_first(records)
+                rebalances = reader.rebalances
+                owned = reader.assignment()
+                self._rewind(reader)
+                reader.pause(owned)
+        reader.resume(owned)
+        self._rewind(reader)
 
     def _after_abort(self, error: TransactionAborted) -> None:
         """Tries again, more slowly each time; a sink that goes on refusing ends the query.

@@ -155,7 +155,7 @@ class Engine:
                 query.start()
             self.state = "READY"
 
-    def stop(self, timeout: float = 1.5) -> None:
+    def stop(self, timeout: float = 1.2) -> None:
         """Ends all queries after their open transaction; what does not end in time is aborted by Kafka."""
         self.state = "TERMINATING"
         for transient in list(self.transient.values()):
@@ -167,7 +167,7 @@ class Engine:
         for query in queries:
             query.join(max(0.0, deadline - time.monotonic()))
         if self._inserter:
-            self._inserter.close(timeout=1.0)
+            self._inserter.close(timeout=0.3)
         self._log.close()
         self.state = "TERMINATED"
 

@@ -456,7 +456,7 @@ def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
     assert caught.value.code == "KSQL_UNREACHABLE"
 
 
-def test_insert_into_select_and_create_or_replace(
+def test_insert_into_select(
     client: KsqlClient, services: Services, unique: Unique, eventually: Eventually
 ) -> None:
     one, two, made = (unique(name).upper() for name in ("ONE", "TWO", "MADE"))
@@ -473,6 +473,38 @@ def test_insert_into_select_and_create_or_replace(
     assert eventually(
         lambda: sorted(rows(client, f"SELECT * FROM {made};")) == [[1, "a"], [2, "b"]]
     )
+
+
+def test_create_or_replace_goes_on_where_the_query_was(
+    client: KsqlClient, services: Services, unique: Unique, eventually: Eventually
+) -> None:
+    raw, made = unique("RAW").upper(), unique("MADE").upper()
+    source(client, raw, "JSON")
+    (first,) = client.execute(f"CREATE STREAM {made} AS SELECT ID FROM {raw};", EARLIEST)
+    client.execute(f"INSERT INTO {raw} VALUES (1, 'a', 1.0);")
+    assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1]])
+    (second,) = client.execute(f"CREATE OR REPLACE STREAM {made} AS SELECT ID, NAME FROM {raw};")
+    assert second["commandStatus"]["queryId"] == first["commandStatus"]["queryId"]
+    client.execute(f"INSERT INTO {raw} VALUES (2, 'b', 2.0);")
+    assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1, None], [2, "b"]])
+
+
+def test_a_paused_query_waits(client: KsqlClient, unique: Unique, eventually: Eventually) -> None:
+    raw, made = unique("RAW").upper(), unique("MADE").upper()
+    source(client, raw, "JSON")
+    (entity,) = client.execute(f"CREATE STREAM {made} AS SELECT ID FROM {raw};", EARLIEST)
+    query_id = entity["commandStatus"]["queryId"]
+    client.execute(f"INSERT INTO {raw} VALUES (1, 'a', 1.0);")
+    assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1]])
+    client.execute(f"PAUSE {query_id};")
+    (queries,) = client.execute("SHOW QUERIES;")
+    assert [of["state"] for of in queries["queries"] if of["id"] == query_id] == ["PAUSED"]
+    time.sleep(1.0)
+    client.execute(f"INSERT INTO {raw} VALUES (2, 'b', 2.0);")
+    time.sleep(1.0)
+    assert rows(client, f"SELECT * FROM {made};") == [[1]]
+    client.execute(f"RESUME {query_id};")
+    assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1], [2]])
 
 
 def fields(described: Mapping[str, Any]) -> list[str]:

@@ -184,10 +184,10 @@ def json_records(text: str) -> dict[str, str | None] | None:
 
 
 @scalar("JSON_ITEMS", "STRING -> ARRAY<STRING>", category="JSON")
-def json_items(text: str) -> list[str | None] | None:
-    """Returns the items of a JSON array as texts."""
+def json_items(text: str) -> list[str] | None:
+    """Returns the items of a JSON array, each as JSON."""
     value = read(text)
-    return [_text_of(item) for item in value] if isinstance(value, list) else None
+    return [write(item) for item in value] if isinstance(value, list) else None
 
 
 @scalar("JSON_CONCAT", "STRING... -> STRING", category="JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,13 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.engine import actions, functions, tree
-from gradstream.engine.analyze import PSEUDO, Analyzer, Typed, nearest, resolve_type
-from gradstream.engine.casts import cast_function, is_numeric, widens
+from gradstream.engine.analyze import PSEUDO, Typed, nearest, resolve_type
+from gradstream.engine.casts import widens
 from gradstream.engine.catalog import Catalog, Column, Format, Source, TimestampColumn
-from gradstream.engine.codegen import Compiled
 from gradstream.engine.evaluation import Evaluator, Output
 from gradstream.engine.formatting import format_columns, format_expression, format_name
 from gradstream.engine.functions.java_time import timestamp_reader
+from gradstream.engine.inserting import inserted
 from gradstream.engine.lexer import error_at, place
 from gradstream.engine.projection import (
     RESERVED_COLUMNS,
@@ -666,7 +665,10 @@ class Planner:
         given = self.given_values(source, body)
         timestamp = given.pop("ROWTIME", None)
         known = {column.name: column for column in source.columns}
-        values = {name: self.inserted(node, known[name], source) for name, node in given.items()}
+        values = {
+            name: inserted(node, known[name], source.name, self.script, self.catalog.types)
+            for name, node in given.items()
+        }
         if source.kind == "table":
             for column in source.key_columns:
                 if values.get(column.name) is None:
@@ -679,7 +681,9 @@ class Planner:
         row = tuple(values.get(column.name) for column in source.columns)
         time = None
         if timestamp is not None:
-            time = self.inserted(timestamp, Column("ROWTIME", BIGINT), source)
+            time = inserted(
+                timestamp, Column("ROWTIME", BIGINT), source.name, self.script, self.catalog.types
+            )
         return actions.InsertValues(self.text, source, row, time)
 
     def given_values(self, source: Source, body: tree.InsertRow) -> dict[str, tree.Expression]:
@@ -714,32 +718,6 @@ class Planner:
                     body.at,
                 )
         return dict(zip(body.columns, body.values, strict=True))
-
-    def inserted(self, node: tree.Expression, column: Column, source: Source) -> Any:
-        """The value of an expression without columns, as a value of the column's type."""
-        item = _NoColumns(self.script, {}, (), self.catalog.types).of(node)
-        if item.type is None:
-            return None
-        errors: list[tuple[int, str]] = []
-        value = Compiled(item).run([], 1, errors)[0]
-        if errors:
-            raise self.error(
-                "BAD_VALUE",
-                f"Failed to insert values into '{source.name}'. {errors[0][1]}",
-                node_at(node),
-            )
-        if value is None:
-            return None
-        try:
-            return _insert_cast(item.type, column.type)(value)
-        except (ValueError, ArithmeticError) as error:
-            detail = f" {error}" if str(error) else ""
-            raise self.error(
-                "TYPE_MISMATCH",
-                f"Failed to insert values into '{source.name}'. Expected type {column.type} for field "
-                f"`{column.name}` but got {_shown(value)}({item.type}).{detail}",
-                node_at(node),
-            ) from None
 
     # The rest
 
@@ -910,31 +888,6 @@ class Planner:
         self.unsupported(body.what, body.at)
 
 
-class _NoColumns(Analyzer):
-    """Expressions of INSERT VALUES, which may not name columns."""
-
-    def name(self, node: tree.Name) -> Typed:
-        if node.source is None and node.name in self.parameters:
-            return Analyzer.name(self, node)
-        if node.source is not None:
-            raise self.error(
-                "UNKNOWN_STREAM",
-                f"Failed to prepare statement: '{node.source}' is not a valid stream/table name or alias.",
-                node,
-            )
-        raise self.error(
-            "UNKNOWN_COLUMN",
-            f"Failed to insert values. Illegal column reference `{node.name}`: give literals or functions of "
-            "them, and text in single quotes",
-            node,
-        )
-
-    def of(self, node: tree.Expression) -> Typed:
-        if type(node) is tree.Name:
-            return self.name(node)
-        return Analyzer.of(self, node)
-
-
 def _not_from_value(source: Source) -> set[str]:
     return {column.name for column in source.columns if column.role != "value"} | set(PSEUDO)
 
@@ -943,38 +896,6 @@ def _insertable(source: SqlType, target: SqlType) -> bool:
     """Does INSERT INTO … SELECT bring one to the other? Whole numbers may go into any DECIMAL."""
     whole = source in (INTEGER, BIGINT)
     return widens(source, target) or (isinstance(target, Decimal) and whole)
-
-
-def node_at(node: tree.Expression) -> tree.At:
-    at: tree.At = getattr(node, "at", tree.NOWHERE)
-    return at
-
-
-def _shown(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
-
-
-def _insert_cast(source: SqlType, target: SqlType) -> Callable[[Any], Any]:
-    """Stricter than CAST: widening, and texts for what has no literal of its own."""
-    cast = cast_function(source, target)
-    texts = source == STRING and (str(target) in ("DATE", "TIME", "TIMESTAMP"))
-    allowed = (
-        source == target
-        or widens(source, target)
-        or texts
-        or (isinstance(target, Decimal) and (source == STRING or is_numeric(source)))
-        or (type(source) is type(target) and isinstance(source, Array | Struct))
-        or str(source).startswith("MAP")
-    )
-    if source == STRING and target == BYTES:
-        return _base64
-    if cast is None or not allowed:
-        raise ValueError
-    return cast
-
-
-def _base64(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
 
 
 def _sink_time(column: TimestampColumn) -> TimeReader:

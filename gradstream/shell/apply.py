@@ -38,24 +38,25 @@ class Session:
     properties: dict[str, object] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
 
-    def remember(self, piece: Piece) -> str | None:
-        """Carries out SET, UNSET, DEFINE and UNDEFINE; returns what was done, None for other statements."""
+    def remember(self, piece: Piece) -> bool:
+        """Carries out SET, UNSET, DEFINE and UNDEFINE; False for other statements."""
         if found := _SET.fullmatch(piece.text):
             store: dict[str, Any] = self.properties
         elif found := _DEFINE.fullmatch(piece.text):
             store = self.variables
         else:
-            return None
+            return False
         verb, name, value = found[1].upper(), found[2].replace("''", "'"), found[3]
         if verb.startswith("UN"):
             store.pop(name, None)
-            return f"{name} forgotten"
+            return True
         if value is None:
-            return None  # the server tells what is wrong with it
-        store[name] = self._substituted(value.replace("''", "'"))
-        return f"{name} = {store[name]}"
+            return False  # the server tells what is wrong with it
+        store[name] = self.substituted(value.replace("''", "'"))
+        return True
 
-    def _substituted(self, value: str) -> str:
+    def substituted(self, value: str) -> str:
+        """The text with the variables put in, for people to read; the server puts them in for itself."""
         for name, text in self.variables.items():
             value = value.replace(f"${{{name}}}", text)
         return value
@@ -147,24 +148,25 @@ def _apply(
     try:
         pieces = script.split(text, finish=finish)
         for piece in pieces:
-            if (remembered := session.remember(piece)) is not None:
-                outcome.add(piece, remembered)
-            elif piece.verb == "PRINT":
+            if session.remember(piece):
+                continue
+            headline = _headline(session.substituted(piece.text))
+            if piece.verb == "PRINT":
                 with session.client.lines(
                     piece.placed, session.properties, session.variables
                 ) as lines:
-                    outcome.add(piece, f"{_print_lines(lines):,} lines")
+                    outcome.add(headline, f"{_print_lines(lines):,} lines")
             elif piece.verb == "SELECT":
                 with session.client.query(
                     piece.placed, session.properties, session.variables
                 ) as rows:
                     endless = "EMIT" in piece.text.upper() and "LIMIT" not in piece.text.upper()
-                    outcome.add(piece, f"{show_rows(rows, endless):,} rows")
+                    outcome.add(headline, f"{show_rows(rows, endless):,} rows")
             else:
                 entities = session.client.execute(
                     piece.placed, session.properties, session.variables
                 )
-                outcome.add(piece, "; ".join(map(_told, entities)) or "done")
+                outcome.add(headline, "; ".join(map(_told, entities)) or "done")
                 for entity in entities:
                     _show_list(entity)
     except SqlError as error:
@@ -187,8 +189,8 @@ class Report:
         self.quiet = quiet
         self.lines: list[tuple[str, str]] = []
 
-    def add(self, piece: Piece, result: str) -> None:
-        self.lines.append((_headline(piece.text), result))
+    def add(self, statement: str, result: str) -> None:
+        self.lines.append((statement, result))
 
     def show(self) -> None:
         if self.quiet or not self.lines:
@@ -222,7 +224,7 @@ _LISTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "streams": ("streams", ("name", "topic", "keyFormat", "valueFormat")),
     "tables": ("tables", ("name", "topic", "keyFormat", "valueFormat", "isWindowed")),
     "kafka_topics": ("topics", ("name", "replicaInfo")),
-    "queries": ("queries", ("id", "queryType", "state", "sinks", "queryString")),
+    "queries": ("queries", ("id", "queryType", "state", "sinks")),
     "properties": ("properties", ("name", "value", "editable")),
     "variables": ("variables", ("name", "value")),
     "function_names": ("functions", ("name", "type", "category")),
@@ -265,9 +267,11 @@ def _type_text(schema: Mapping[str, Any]) -> str:
 
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[Any]], title: str | None = None) -> None:
-    table = Table(*map(escape, names), title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in names:
+        table.add_column(escape(name), no_wrap=True)
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row))
+        table.add_row(*(escape(" ".join(_cell(value).split())) for value in row))
     console.results.print(table)
 
 

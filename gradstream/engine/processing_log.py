@@ -7,6 +7,7 @@ Every entry names the record by topic, partition and offset. The payload itself 
 from __future__ import annotations
 
 import base64
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ class Logger:
         """An expression, condition or time stamp that failed on a row."""
         text = _payload(records, row) if self.include_rows else None
         body = {
-            "errorMessage": message,
+            "errorMessage": message if self.include_rows else without_values(message),
             "record": text,
             "cause": [],
             **_position(records, row),
@@ -91,6 +92,12 @@ class Logger:
                 "message": message,
             }
         )
+
+
+def without_values(message: str) -> str:
+    """The words of a message before anything that may be a value of the row: ``Text 'x' is no date`` → ``Text …``."""
+    words = re.split(r"['\"`0-9:(\[{<]", message, maxsplit=1)[0].rstrip()
+    return message if words == message else f"{words} …"
 
 
 def _position(records: Records, row: int) -> dict[str, int]:

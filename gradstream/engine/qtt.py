@@ -250,7 +250,7 @@ class Run:
         assert query.sink is not None
         topic = query.query.source.topic
         read = inputs.get(topic, self.topics[topic])
-        logger = Logger(query.query.query_id)
+        logger = Logger(query.query.query_id, include_rows=True)
         output = Pipeline(query.query, query.sink, self.as_registry, logger).run(
             as_records(topic, read)
         )

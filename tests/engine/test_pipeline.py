@@ -64,6 +64,14 @@ def test_rows_that_cannot_be_read_or_evaluated_are_logged_and_the_rest_goes_on()
     assert b"secret" not in b"".join(output.log)
 
 
+def test_messages_of_failed_expressions_hold_no_value() -> None:
+    query = "CREATE STREAM C AS SELECT A, CAST(B AS INT) AS N, PARSE_DATE(B, 'yyyy') AS D FROM S;"
+    output = run(pipeline(SOURCE, query), "1,secret", "2,it's secret")
+    assert len(output.log) >= 2
+    assert b"secret" not in b"".join(output.log)
+    assert b"secret" in b"".join(run(pipeline(SOURCE, query, include_rows=True), "1,secret").log)
+
+
 def test_payloads_are_logged_only_where_asked_for() -> None:
     output = run(
         pipeline(SOURCE, "CREATE STREAM C AS SELECT A FROM S;", include_rows=True), "secret,b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -93,10 +94,13 @@ def read_all(services: Services, topic: str, expected: int, on_count: OnCount) -
     Raises:
         UnavailableError: CATCHING_UP when they do not come in time.
     """
-    decoder = AvroDecoder(Registry(services.schema_registry_url), subject=f"{topic}-value")
     batches: list[pa.RecordBatch] = []
     found, deadline = 0, time.monotonic() + PATIENCE
-    with open_log_reader(services, dict.fromkeys(end_offsets(services, topic), 0)) as reader:
+    with (
+        closing(Registry(services.schema_registry_url)) as registry,
+        open_log_reader(services, dict.fromkeys(end_offsets(services, topic), 0)) as reader,
+    ):
+        decoder = AvroDecoder(registry, subject=f"{topic}-value")
         while found < expected:
             records = reader.fetch(8192, 0.5)
             if len(records):
@@ -142,8 +146,8 @@ def run_job(
     """Train; the records as they were published, and the newest as it is read back from the weights topic."""
     published: list[WeightsRecord] = []
     train(job, services, on_publish=published.append, watch=watch)
-    registry = Registry(services.schema_registry_url)
-    found = checkpoint.newest(services, registry, job.weights_topic, job.run_id)
+    with closing(Registry(services.schema_registry_url)) as registry:
+        found = checkpoint.newest(services, registry, job.weights_topic, job.run_id)
     if found is None:
         raise UnavailableError("NO_WEIGHTS", f"{job.weights_topic} has no record of {job.run_id}")
     return published, found

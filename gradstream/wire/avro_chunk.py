@@ -119,7 +119,8 @@ def announce_compilation() -> None:
     _announced = True
     cache = Path(avro_numba.matrix.stats.cache_path or ".")
     if not any(cache.glob("avro_numba.matrix-*.nbi")):
-        log.info("compiling the Avro codec, once on this machine (some seconds)")
+        # A warning only so that it is seen: a first start that takes seconds longer has to say why.
+        log.warning("compiling the Avro codec, once on this machine (some seconds)")
 
 
 @dataclass(frozen=True, slots=True)

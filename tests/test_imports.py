@@ -32,12 +32,35 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.wire.java_text",
         "gradstream.errors",
     },
+    # What happens to records: no Kafka client, no HTTP.
+    "gradstream.engine.rows": {
+        "gradstream.engine.types",
+        "gradstream.engine.catalog",
+        "gradstream.engine.language",
+        "gradstream.wire",
+        "gradstream.wire.java_text",
+        "gradstream.errors",
+    },
     # The server: runs what the language plans.
+    "gradstream.engine.server": {
+        "gradstream",
+        "gradstream.engine.types",
+        "gradstream.engine.catalog",
+        "gradstream.engine.language",
+        "gradstream.engine.rows",
+        "gradstream.wire",
+        "gradstream.wire.java_text",
+        "gradstream.config",
+        "gradstream.errors",
+    },
+    # Its commands: the server's and the test runner's.
     "gradstream.engine": {
         "gradstream",
         "gradstream.engine.types",
         "gradstream.engine.catalog",
         "gradstream.engine.language",
+        "gradstream.engine.rows",
+        "gradstream.engine.server",
         "gradstream.wire",
         "gradstream.wire.java_text",
         "gradstream.config",
@@ -83,11 +106,6 @@ ARROWS: dict[str, set[str]] = {
     },
 }
 
-# The engine's server; its other files are the language: text to plan to columns, without Kafka and without HTTP.
-SERVER = (
-    "__main__ avro_columns avro_schemas command_log entities event_time http inserts pipeline printing "
-    "processing_log qtt qtt_values queries replies rest runtime serdes session"
-).split()
 # Only these rooms may touch these libraries.
 SOLE_USERS = {
     "confluent_kafka": {"gradstream.wire"},
@@ -100,15 +118,8 @@ SOLE_USERS = {
 
 
 def room_of(module: str) -> str:
-    """The room of a module: the language's files count as one room, else the longest prefix in ARROWS."""
+    """The longest prefix of a module's name that is a room."""
     parts = module.split(".")
-    if parts[:2] == ["gradstream", "engine"] and len(parts) > 2:
-        shared = ".".join(parts[:3])
-        if shared in ARROWS:
-            return shared
-        named = (ROOT / "gradstream/engine" / f"{parts[2]}.py").exists() or parts[2] == "functions"
-        if named and parts[2] not in SERVER:
-            return "gradstream.engine.language"
     for length in range(len(parts), 0, -1):
         if (prefix := ".".join(parts[:length])) in ARROWS:
             return prefix

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from gradstream import __version__, command
 from gradstream.config import Services
-from gradstream.engine.http import LOOPBACK, Listener, Reply, Request, error_reply, refuse
-from gradstream.engine.replies import health, server_info, to_json
+from gradstream.engine.rows.json_text import to_json
+from gradstream.engine.server.http import LOOPBACK, Listener, Reply, Request, error_reply, refuse
+from gradstream.engine.server.replies import health, server_info
 from gradstream.errors import ConfigError, GradstreamError, RetryError, UsageError
 
 if TYPE_CHECKING:
-    from gradstream.engine.rest import Rest
-    from gradstream.engine.runtime import Engine
+    from gradstream.engine.server.rest import Rest
+    from gradstream.engine.server.runtime import Engine
 
 
 def main(argv: Sequence[str]) -> int:
@@ -134,8 +135,8 @@ class Server:
     def _start(self, address: str) -> None:
         try:
             # Compiled codecs and the Kafka client take a second to load, and the port answers meanwhile.
-            from gradstream.engine.rest import Rest
-            from gradstream.engine.runtime import Engine
+            from gradstream.engine.server.rest import Rest
+            from gradstream.engine.server.runtime import Engine
 
             engine = Engine(self.services, self.service_id, self.properties, on_fatal=self._fatal)
             self.engine, self.rest = engine, Rest(engine)

@@ -23,11 +23,13 @@ import pyarrow as pa
 from rich.table import Table
 
 from gradstream import command, console
-from gradstream.engine import plan, qtt_values, serdes, types
-from gradstream.engine.actions import CreateSource, DropSource, InsertValues, StartQuery
+from gradstream.engine import qtt_values, types
 from gradstream.engine.catalog import Catalog, Column, Format, Source
-from gradstream.engine.pipeline import Pipeline, insert
-from gradstream.engine.processing_log import Logger
+from gradstream.engine.language import plan
+from gradstream.engine.language.actions import CreateSource, DropSource, InsertValues, StartQuery
+from gradstream.engine.rows import serdes
+from gradstream.engine.rows.pipeline import Pipeline, insert
+from gradstream.engine.rows.processing_log import Logger
 from gradstream.errors import DataError, GradstreamError
 from gradstream.wire.records import Headers, Records
 from gradstream.wire.registry import Registry, Schema, UnknownSchema

@@ -7,8 +7,8 @@ from typing import Any
 import fastavro
 import pytest
 
-from gradstream.engine.avro_schemas import Unsupported, derive, key_name, sql_type
 from gradstream.engine.catalog import Column, Format, Source
+from gradstream.engine.rows.avro_schemas import Unsupported, derive, key_name, sql_type
 from gradstream.engine.types import (
     BIGINT,
     BOOLEAN,

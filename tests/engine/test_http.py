@@ -11,7 +11,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from gradstream.engine.http import Limits, Listener, Reply, Request
+from gradstream.engine.server.http import Limits, Listener, Reply, Request
 
 LIMITS = Limits(body=1000, header_timeout=0.3, body_timeout=0.3, idle_timeout=2.0)
 

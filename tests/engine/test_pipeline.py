@@ -9,12 +9,12 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from gradstream.engine import plan
-from gradstream.engine.actions import StartQuery
 from gradstream.engine.catalog import Catalog
-from gradstream.engine.pipeline import Output, Pipeline
-from gradstream.engine.processing_log import Logger
+from gradstream.engine.language import plan
+from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.qtt import Record, as_records
+from gradstream.engine.rows.pipeline import Output, Pipeline
+from gradstream.engine.rows.processing_log import Logger
 
 
 def pipeline(source: str, query: str, include_rows: bool = False) -> Pipeline:

@@ -14,9 +14,9 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.engine import types
-from gradstream.engine.avro_coercions import Mismatch, coerced
 from gradstream.engine.catalog import Column, Format, Source
-from gradstream.engine.serdes import (
+from gradstream.engine.rows.avro_coercions import Mismatch, coerced
+from gradstream.engine.rows.serdes import (
     columns_from_registry,
     key_decoder,
     key_encoder,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gradstream.engine import plan
 from gradstream.engine.catalog import Catalog, Source
+from gradstream.engine.language import plan
 from producers import statements
 from producers.csv_file import scan
 

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gradstream.engine import plan, types
-from gradstream.engine.analyze import Analyzer
+from gradstream.engine import types
 from gradstream.engine.catalog import Catalog
-from gradstream.engine.codegen import Compiled
-from gradstream.engine.parser import parse_expression
-from gradstream.engine.query import Evaluated
+from gradstream.engine.language import plan
+from gradstream.engine.language.analyze import Analyzer
+from gradstream.engine.language.codegen import Compiled
+from gradstream.engine.language.parser import parse_expression
+from gradstream.engine.language.query import Evaluated
 
 
 @pytest.fixture

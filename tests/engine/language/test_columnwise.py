@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gradstream.engine.analyze import Analyzer
-from gradstream.engine.codegen import Compiled
-from gradstream.engine.columnwise import columnwise
-from gradstream.engine.parser import parse_expression
+from gradstream.engine.language.analyze import Analyzer
+from gradstream.engine.language.codegen import Compiled
+from gradstream.engine.language.columnwise import columnwise
+from gradstream.engine.language.parser import parse_expression
 from gradstream.engine.types import (
     BIGINT,
     BOOLEAN,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gradstream.engine import functions
+from gradstream.engine.language import functions
 
 Value = Callable[..., Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gradstream.engine import functions
+from gradstream.engine.language import functions
 from gradstream.errors import SqlError
 
 COLUMNS = "K I L X D S B DT TS A M ST ROWTIME".split()

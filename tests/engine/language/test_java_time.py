@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradstream.engine.functions import java_time
+from gradstream.engine.language.functions import java_time
 
 MOMENT = 1_582_938_123_456  # 2020-02-29T01:02:03.456Z, a Saturday
 

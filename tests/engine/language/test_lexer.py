@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradstream.engine.lexer import LONGEST_TEXT, excerpt, place, tokens
+from gradstream.engine.language.lexer import LONGEST_TEXT, excerpt, place, tokens
 from gradstream.errors import SqlError
 
 

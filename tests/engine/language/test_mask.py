@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from gradstream.engine.functions import find
+from gradstream.engine.language.functions import find
 
 Value = Callable[..., Any]
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from gradstream.engine import tree
-from gradstream.engine.formatting import format_expression
-from gradstream.engine.parser import parse_expression, parse_text
+from gradstream.engine.language import tree
+from gradstream.engine.language.formatting import format_expression
+from gradstream.engine.language.parser import parse_expression, parse_text
 from gradstream.engine.types import INTEGER, STRING, Array, Decimal, Map, Struct
 from gradstream.errors import SqlError
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gradstream.engine import plan
 from gradstream.engine.catalog import Column, Format
+from gradstream.engine.language import plan
 from gradstream.engine.types import BIGINT, INTEGER, STRING
 from gradstream.errors import SqlError
 

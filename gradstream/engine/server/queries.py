@@ -1,0 +1,447 @@
+"""Queries that run: persistent ones, each a thread from topic to topic, and those that one client reads.
+
+A persistent query's transaction holds its output, its processing log and its offsets, so that each record of the source
+takes effect once, whatever dies when. After anything that ends a transaction without a commit, the reader goes back to
+what the group has committed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from gradstream.config import Services
+from gradstream.engine import types
+from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.rows.pipeline import Input, Output, Pipeline
+from gradstream.engine.rows.processing_log import Logger
+from gradstream.engine.server import entities
+from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
+from gradstream.wire.kafka import partitions
+from gradstream.wire.reader import Reader, open_log_reader, open_reader
+from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
+from gradstream.wire.registry import Registry
+from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+
+CHUNK = 16384  # records decoded at once; larger ones fall out of the processor's caches
+COMMIT_ROWS = 1 << 18
+COMMIT_SECONDS = 0.1
+IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
+RETRY_SECONDS = 1.0
+MAX_ABORTS = 7  # in a row, over about 13 s
+
+State = Literal["RUNNING", "PAUSED", "ERROR", "TERMINATED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where queries run.
+
+    Attributes:
+        log_topic: the processing log's topic.
+        include_rows: whether its entries hold payloads.
+        forward_headers: whether headers are read and passed on where no column of the source reads them.
+    """
+
+    services: Services
+    registry: Registry
+    service_id: str
+    log_topic: str
+    include_rows: bool = False
+    forward_headers: bool = False
+
+    def group(self, query_id: str) -> str:
+        return f"_confluent-ksql-{self.service_id}query_{query_id}"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a query has done since it was started here."""
+
+    read: int = 0
+    written: int = 0
+    errors: int = 0
+    commits: int = 0
+    last_at: float = 0.0
+
+
+class PersistentQuery:
+    """CREATE … AS SELECT or INSERT INTO … SELECT, running in a thread of its own.
+
+    Args:
+        start: where partitions begin of which the group has no offset; others begin at ``reset``.
+        fatal: called in the query's thread when another engine has taken over.
+
+    Attributes:
+        state: RUNNING also while it waits for a broker or registry that is away; ``trouble`` tells.
+        failure: why it is in ERROR.
+    """
+
+    def __init__(
+        self,
+        action: StartQuery,
+        surroundings: Surroundings,
+        *,
+        start: Mapping[TopicPartition, int],
+        reset: Literal["earliest", "latest"],
+        properties: Mapping[str, object],
+        fatal: Callable[[str], None],
+    ) -> None:
+        assert action.sink is not None
+        self.action = action
+        self.plan = action.query
+        self.sink = action.sink
+        self.id = action.query.query_id
+        self.around = surroundings
+        self.start_offsets = dict(start)
+        self.reset = reset
+        self.properties = dict(properties)
+        self.state: State = "RUNNING"
+        self.failure: str | None = None
+        self.trouble: str | None = None
+        self.counts = Counts()
+        self._fatal = fatal
+        self._stop = threading.Event()
+        self._paused = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"query {self.id}", daemon=True)
+        logger = Logger(self.id, surroundings.include_rows)
+        self.pipeline = Pipeline(self.plan, self.sink, surroundings.registry, logger)
+        self._first: dict[TopicPartition, int] = {}  # of the records since the last commit
+        self._sink_partitions = 1
+        self._aborts = 0  # since the last commit
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def pause(self) -> None:
+        self._paused.set()
+        if self.state == "RUNNING":
+            self.state = "PAUSED"
+
+    def resume(self) -> None:
+        self._paused.clear()
+        if self.state == "PAUSED":
+            self.state = "RUNNING"
+
+    def stop(self) -> None:
+        """Asks it to end; join() waits."""
+        self._stop.set()
+
+    def join(self, timeout: float) -> bool:
+        """Whether it has ended within ``timeout`` seconds."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._session()
+            except (RetryError, UnavailableError) as error:
+                if isinstance(error, Fenced) or error.code == "FENCED":
+                    self._fail(str(error))
+                    self._fatal(str(error))
+                    return
+                self._wait(error)
+            except GradstreamError as error:
+                self._fail(str(error))
+                return
+            except Exception as error:  # noqa: BLE001  one query's bug must not be silent, nor stop the others
+                self._fail(f"BUG: {type(error).__name__}: {error}")
+                return
+        if self.state != "ERROR":
+            self.state = "TERMINATED"
+
+    def _fail(self, why: str) -> None:
+        self.state, self.failure = "ERROR", why
+
+    def _wait(self, error: GradstreamError) -> None:
+        self.trouble = str(error)
+        self._stop.wait(RETRY_SECONDS)
+
+    def _session(self) -> None:
+        """Reads and writes until it is to stop or a client breaks."""
+        services, group = self.around.services, self.around.group(self.id)
+        self._sink_partitions = partitions(services, self.sink.topic)
+        headers = self.pipeline.input.needs_headers or self.around.forward_headers
+        # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
+        with (
+            Writer(services, transactional_id=group) as writer,
+            open_reader(
+                services,
+                [self.plan.source.topic],
+                group,
+                start=self.reset,
+                headers=headers,
+                # A restarted engine takes its predecessor's place at once, even if that one was killed.
+                group_instance_id=group,
+            ) as reader,
+        ):
+            self.trouble = None
+            self._loop(reader, writer)
+
+    def _loop(self, reader: Reader, writer: Writer) -> None:
+        began: float | None = None  # of the open transaction
+        rows = 0
+        busy = False
+        rebalances = 0
+        while not self._stop.is_set():
+            if self._paused.is_set() and began is None:
+                self._hold(reader)
+                continue
+            left = COMMIT_SECONDS if began is None else began + COMMIT_SECONDS - time.monotonic()
+            if began is None and not busy:
+                records = reader.fetch(1, IDLE_SECONDS)
+            else:
+                records = reader.fetch(CHUNK, max(0.0, left))
+            busy = len(records) > 0
+            try:
+                if reader.rebalances != rebalances:
+                    rebalances = reader.rebalances
+                    writer.abort()
+                    self._remember_first(records)
+                    self._rewind(reader)
+                    began, rows = None, 0
+                    continue
+                if busy:
+                    if began is None:
+                        writer.begin()
+                        began = time.monotonic()
+                    self._process(records, writer)
+                    rows += len(records)
+                due = began is not None and time.monotonic() - began >= COMMIT_SECONDS
+                if began is not None and (due or rows >= COMMIT_ROWS):
+                    self._commit(reader, writer)
+                    began, rows = None, 0
+            except TransactionAborted as error:
+                writer.abort()
+                self._rewind(reader)
+                began, rows = None, 0
+                self._after_abort(error)
+        if began is not None:
+            self._commit(reader, writer)
+
+    def _hold(self, reader: Reader) -> None:
+        """Reads nothing until it is resumed, yet stays in the group."""
+        owned = reader.assignment()
+        reader.pause(owned)
+        rebalances = reader.rebalances
+        while self._paused.is_set() and not self._stop.is_set():
+            records = reader.fetch(1, 0.2)
+            if len(records) or reader.rebalances != rebalances:
+                self._remember_first(records)
+                rebalances = reader.rebalances
+                owned = reader.assignment()
+                self._rewind(reader)
+                reader.pause(owned)
+        reader.resume(owned)
+        self._rewind(reader)
+
+    def _after_abort(self, error: TransactionAborted) -> None:
+        """Tries again, more slowly each time; a sink that goes on refusing ends the query.
+
+        Raises:
+            DataError: SINK_REFUSED.
+        """
+        self.trouble = str(error)
+        self._aborts += 1
+        if self._aborts > MAX_ABORTS:
+            raise DataError(
+                "SINK_REFUSED",
+                f"topic {self.sink.topic} did not take the output in {self._aborts} transactions ({error.message}); "
+                "mend the topic, then restart the engine or create the query again",
+            )
+        self._stop.wait(0.05 * 2**self._aborts)
+
+    def _process(self, records: Records, writer: Writer) -> None:
+        self._remember_first(records)
+        output = self.pipeline.run(records)
+        if len(output.values):
+            send(writer, self.sink.topic, self._sink_partitions, records, output)
+        if output.log:
+            writer.send(self.around.log_topic, pa.array(output.log, pa.binary()))
+        self.counts.read += len(records)
+        self.counts.written += len(output.values)
+        self.counts.errors += len(output.log)
+        self.counts.last_at = time.time()
+
+    def _commit(self, reader: Reader, writer: Writer) -> None:
+        writer.commit(reader.position(), reader.group_metadata())
+        self.counts.commits += 1
+        self.trouble = None
+        self._aborts = 0
+        self._first.clear()
+
+    def _remember_first(self, records: Records) -> None:
+        """The first offset of each partition since the last commit, to go back to where the group has none."""
+        if not len(records):
+            return
+        joint = records.topic.astype(np.int64) << 32 | records.partition
+        for first in np.unique(joint, return_index=True)[1].tolist():
+            at = (records.topics[records.topic[first]], int(records.partition[first]))
+            self._first.setdefault(at, int(records.offset[first]))
+
+    def _rewind(self, reader: Reader) -> None:
+        """Back to the group's committed offsets, else to where the query began."""
+        owned = reader.assignment()
+        committed = reader.committed()
+        target = {}
+        for at in owned:
+            known = committed.get(at, self.start_offsets.get(at, self._first.get(at)))
+            if known is not None:
+                target[at] = known
+        if target:
+            reader.seek(target)
+        self._first.clear()
+
+
+def send(
+    writer: Writer, topic: str, partition_count: int, records: Records, output: Output
+) -> None:
+    """Hands output over: a record with a key goes where the key hashes to, one without stays in its partition."""
+    partitions_ = None
+    no_key = np.asarray(output.keys.is_null())
+    if no_key.any() and partition_count > 1:
+        own = records.partition[output.rows] % partition_count
+        partitions_ = np.where(no_key, own, -1).astype(np.int32)
+    headers: list[Headers] = []
+    if records.headers is not no_headers:
+        headers = [records.headers(row) for row in output.rows.tolist()]
+    writer.send(
+        topic,
+        output.values,
+        None if no_key.all() else output.keys,
+        output.timestamps,
+        partitions_,
+        headers if any(headers) else None,
+    )
+
+
+@dataclass(slots=True)
+class TransientQuery:
+    """SELECT, read by one client: to its end (pull), or until LIMIT or the client goes (push).
+
+    ``start()`` fixes where it reads; ``next()`` and ``close()`` belong to one thread.
+
+    Attributes:
+        offsets: where each partition begins.
+        ends: for a pull query, where each partition ends.
+        ended: why there are no more rows: ``Limit Reached`` or ``Query Completed``; None while there may be.
+    """
+
+    action: StartQuery
+    around: Surroundings
+    offsets: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int] | None
+    properties: dict[str, object] = field(default_factory=dict)
+    ended: str | None = None
+    _reader: Reader | None = None
+    _input: Input | None = None
+    _given: int = 0
+    _stopped: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.action.query.query_id
+
+    def stop(self) -> None:
+        """Asks it to end, from any thread."""
+        self._stopped = True
+
+    def next(self, max_records: int = 1024) -> list[list[Any]]:
+        """The next rows, as JSON values; none where nothing came within half a second, or at the end.
+
+        Raises:
+            GradstreamError: the query cannot go on.
+        """
+        if self.ended or self._finished():
+            return []
+        if self._reader is None:
+            logger = Logger(self.id, self.around.include_rows)
+            self._input = Input(self.action.query, self.around.registry, logger)
+            needs = self._input.needs_headers
+            self._reader = open_log_reader(self.around.services, self.offsets, headers=needs)
+        if self.ends is not None:
+            records = self._before_ends(self._reader.fetch(max_records, 0.05))
+        elif len(records := self._reader.fetch(1, IDLE_SECONDS)):
+            rows = self._rows(records)
+            records = self._reader.fetch(max_records, 0.005)
+            return self._limited(rows + self._rows(records))
+        rows = self._limited(self._rows(records))
+        self._finished()
+        return rows
+
+    def _finished(self) -> bool:
+        if self._stopped or self.action.query.limit == 0:
+            self.ended = "Query Completed" if self._stopped else "Limit Reached"
+        elif self.ends is not None and not self.ended:
+            position = self._reader.position() if self._reader else {}
+            if all(
+                position.get(at, self.offsets[at]) >= end or self.offsets[at] >= end
+                for at, end in self.ends.items()
+            ):
+                self.ended = "Query Completed"
+        return self.ended is not None
+
+    def _before_ends(self, records: Records) -> Records:
+        """Without the records that came in after the query was asked."""
+        assert self.ends is not None
+        if not len(records):
+            return records
+        count = 1 + max(partition for _, partition in self.ends)
+        limits = np.zeros(count, np.int64)
+        for (_, partition), end in self.ends.items():
+            limits[partition] = end
+        keep = np.flatnonzero(records.offset < limits[records.partition])
+        return records if len(keep) == len(records) else taken(records, keep)
+
+    def _rows(self, records: Records) -> list[list[Any]]:
+        if not len(records):
+            return []
+        assert self._input is not None
+        answer, _, _ = self._input.evaluate(records)
+        columns = []
+        for column in self.action.query.output:
+            part = answer.keys if column.name in answer.keys.schema.names else answer.values
+            values = types.to_python(part.column(column.name), column.type)
+            how = entities.shown(column.type)
+            columns.append([how(value) for value in values] if how else values)
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def _limited(self, rows: list[list[Any]]) -> list[list[Any]]:
+        limit = self.action.query.limit
+        if limit is not None and self._given + len(rows) >= limit:
+            rows = rows[: limit - self._given]
+            self.ended = "Limit Reached"
+        self._given += len(rows)
+        return rows
+
+    def close(self) -> None:
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+
+
+def taken(records: Records, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Records:
+    """Some of the records."""
+    indices = pa.array(rows)
+
+    def headers(row: int) -> Headers:
+        return records.headers(int(rows[row]))
+
+    return Records(
+        records.topics,
+        records.topic[rows],
+        records.partition[rows],
+        records.offset[rows],
+        records.timestamp[rows],
+        records.key.take(indices),
+        records.value.take(indices),
+        headers,
+    )

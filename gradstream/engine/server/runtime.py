@@ -1,0 +1,647 @@
+"""The engine: a catalog, the queries that run, and what each action does to Kafka, the registry and both.
+
+Statements of one request are planned on a copy of the catalog first; only if all can be carried out is any of them. What
+is carried out is in the command log before it is answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+
+from gradstream.config import Services
+from gradstream.engine.catalog import Catalog, Column, Format, Source
+from gradstream.engine.language import plan
+from gradstream.engine.language.actions import (
+    CreateSource,
+    DropSource,
+    InsertValues,
+    StartQuery,
+    TopicSettings,
+)
+from gradstream.engine.rows import pipeline, processing_log, serdes
+from gradstream.engine.rows.processing_log import topic_name
+from gradstream.engine.server.command_log import Command, CommandLog
+from gradstream.engine.server.queries import PersistentQuery, Surroundings, TransientQuery
+from gradstream.errors import GradstreamError, RetryError, SqlError
+from gradstream.wire import kafka
+from gradstream.wire.records import TopicPartition
+from gradstream.wire.registry import Registry
+from gradstream.wire.writer import Writer
+
+DEFAULTS: dict[str, object] = {
+    "auto.offset.reset": "latest",
+    "commit.interval.ms": "100",
+    "gradstream.headers.forward": "false",  # reading headers halves the speed of fetching
+    "ksql.fail.on.deserialization.error": "false",
+    "ksql.headers.columns.enabled": "true",
+    "ksql.logging.processing.rows.include": "false",
+    "ksql.output.topic.name.prefix": "",
+    "ksql.persistence.default.format.key": "KAFKA",
+    "ksql.persistence.default.format.value": None,
+    "ksql.persistence.wrap.single.values": "true",
+    "ksql.query.pull.table.scan.enabled": "true",
+    "ksql.variable.substitution.enable": "true",
+    "processing.guarantee": "exactly_once_v2",
+}
+EDITABLE = frozenset(
+    {
+        "auto.offset.reset",
+        "cache.max.bytes.buffering",
+        "commit.interval.ms",
+        "ksql.fail.on.deserialization.error",
+        "ksql.functions.substring.legacy.args",
+        "ksql.new.query.planner.enabled",
+        "ksql.output.topic.name.prefix",
+        "ksql.persistence.default.format.key",
+        "ksql.persistence.default.format.value",
+        "ksql.persistence.wrap.single.values",
+        "ksql.query.pull.table.scan.enabled",
+        "ksql.query.push.v2.enabled",
+        "ksql.timestamp.throw.on.invalid",
+        "ksql.variable.substitution.enable",
+        "processing.guarantee",
+    }
+)
+MAX_PUSH_QUERIES = 100
+
+ServerState = Literal["INITIALIZING", "READY", "TERMINATING", "TERMINATED", "ERROR"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action that was carried out.
+
+    Attributes:
+        message: for its currentStatus.
+        sequence: its number in the command log, -1 where it is not in there.
+        query_id: of the query that it started.
+    """
+
+    action: plan.Action
+    message: str = ""
+    sequence: int = -1
+    query_id: str | None = None
+
+
+class Engine:
+    """One engine on one Kafka cluster and registry.
+
+    Args:
+        service_id: engines with different ones share nothing; also the first part of group and topic names.
+        properties: server properties over the defaults.
+
+    All public methods may be called from any thread; statements run one request after the other.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        service_id: str = "default_",
+        properties: Mapping[str, object] | None = None,
+        on_fatal: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        self.services = services
+        self.service_id = service_id
+        self.defaults = {**DEFAULTS, "ksql.service.id": service_id, **(properties or {})}
+        self.registry = Registry(services.schema_registry_url)
+        self.catalog = Catalog()
+        self.queries: dict[str, PersistentQuery] = {}
+        self.transient: dict[str, TransientQuery] = {}
+        self.state: ServerState = "INITIALIZING"
+        self.cluster_id = ""
+        self.statuses: dict[str, tuple[str, str, str | None]] = {}
+        self.lock = threading.RLock()
+        self._log = CommandLog(services, service_id)
+        self._on_fatal = on_fatal
+        self._transient_numbers = itertools.count(int(time.time() * 1000))
+        self._inserter: Writer | None = None
+        include = self._is_on("ksql.logging.processing.rows.include")
+        forward = self._is_on("gradstream.headers.forward")
+        self._around = Surroundings(
+            services, self.registry, service_id, topic_name(service_id), include, forward
+        )
+
+    def _is_on(self, name: str) -> bool:
+        return str(self.defaults[name]).lower() == "true"
+
+    # Life
+
+    def start(self, address: str) -> None:
+        """Replays the command log and starts the queries; READY when it returns.
+
+        Args:
+            address: where this engine answers, for the check that it is the only one.
+
+        Raises:
+            UnavailableError: no broker or registry; RetryError: ENGINE_RUNNING.
+        """
+        kafka.check_broker(self.services)
+        self.registry.check()
+        self.cluster_id = kafka.cluster_id(self.services)
+        with self.lock:
+            for command in self._log.replay():
+                self._again(command)
+            self._log.lead(address)
+            kafka.ensure_topics(self.services, {self._around.log_topic: 1})
+            for query in self.queries.values():
+                query.start()
+            self.state = "READY"
+
+    def stop(self, timeout: float = 1.2) -> None:
+        """Ends all queries after their open transaction; what does not end in time is aborted by Kafka."""
+        self.state = "TERMINATING"
+        for transient in list(self.transient.values()):
+            transient.stop()
+        queries = list(self.queries.values())
+        for query in queries:
+            query.stop()
+        deadline = time.monotonic() + timeout
+        for query in queries:
+            query.join(max(0.0, deadline - time.monotonic()))
+        if self._inserter:
+            self._inserter.close(timeout=0.3)
+        self._log.close()
+        self.state = "TERMINATED"
+
+    def health(self) -> dict[str, bool]:
+        """Whether the catalog, Kafka and the command log can be used."""
+        try:
+            kafka.check_broker(self.services, timeout=2.0)
+            reachable = True
+        except GradstreamError:
+            reachable = False
+        return {
+            "metastore": self.state == "READY",
+            "kafka": reachable,
+            "commandRunner": self.state == "READY",
+        }
+
+    def _again(self, command: Command) -> None:
+        """Carries out a command of the log as far as catalog and queries go."""
+        properties = {**self.defaults, **command.properties}
+        known = command.schema_ids
+        (statement,) = plan.parse(command.statement)
+
+        def infer(topic: str, is_key: bool, format_: Format) -> tuple[Column, ...]:
+            number = known.get(f"{topic}/{'key' if is_key else 'value'}", format_.schema_id)
+            chosen = replace(format_, schema_id=number)
+            return serdes.columns_from_registry(self.registry, topic, is_key, chosen)
+
+        action = plan.plan_statement(
+            statement, self.catalog, properties, infer=infer, number=command.number
+        )
+        match action:
+            case StartQuery():
+                action = _with_id(action, command.query_id)
+                self._add_query(action, command.properties, _partitions(command.start))
+            case DropSource(source=Source() as source):
+                self._forget_writers(source)
+            case plan.ControlQuery():
+                self._control(action)
+        plan.apply(action, self.catalog)
+
+    # Statements
+
+    def plan_number(self) -> int:
+        """The number that the next logged statement gets."""
+        return self._log.count
+
+    def infer(self, used: dict[str, int]) -> Callable[[str, bool, Format], tuple[Column, ...]]:
+        """Schema inference that notes in ``used`` which schema it took."""
+
+        def infer(topic: str, is_key: bool, format_: Format) -> tuple[Column, ...]:
+            part = "key" if is_key else "value"
+            number = format_.schema_id
+            if number is None:
+                try:
+                    number = self.registry.latest(f"{topic}-{part}")[0]
+                except GradstreamError:
+                    number = None  # columns_from_registry words the error
+            columns = serdes.columns_from_registry(
+                self.registry,
+                topic,
+                is_key,
+                replace(format_, schema_id=number) if number is not None else format_,
+            )
+            if number is not None:
+                used[f"{topic}/{part}"] = number
+            return columns
+
+        return infer
+
+    def check(self, action: plan.Action, sandbox: Catalog, ending: set[str], new: set[str]) -> None:
+        """What only the runtime knows: running queries and existing topics.
+
+        Args:
+            ending: ids of queries that earlier statements of the request end; this one's are added.
+            new: topics that earlier statements of the request make.
+
+        Raises:
+            SqlError: the action cannot be carried out.
+        """
+        match action:
+            case CreateSource(topic=topic):
+                if (
+                    topic.name not in new
+                    and topic.must_exist
+                    and not self._topic_exists(topic.name)
+                ):
+                    raise SqlError("TOPIC_MISSING", topic.missing_message)
+                new.add(topic.name)
+            case StartQuery(topic=TopicSettings() as topic):
+                new.add(topic.name)
+                for source in action.query.sources:
+                    if source.topic not in new and not self._topic_exists(source.topic):
+                        raise SqlError(
+                            "TOPIC_MISSING",
+                            f"Topic '{source.topic}' of {source.name} does not exist any more; "
+                            "create it again or drop the source",
+                        )
+            case DropSource(source=Source() as source):
+                self._check_drop(source, ending)
+            case plan.ControlQuery(query_id=str() as query_id):
+                if self._known(query_id) is None and query_id not in self.transient:
+                    raise SqlError("UNKNOWN_QUERY", f"Unknown queryId: {query_id}")
+                if action.verb == "TERMINATE":
+                    ending.add(self._known(query_id) or query_id)
+            case plan.ControlQuery(verb="TERMINATE"):
+                ending.update(self.queries)
+            case plan.Explain(query_id=str() as query_id):
+                if self._known(query_id) is None:
+                    raise SqlError(
+                        "UNKNOWN_QUERY",
+                        f"Query with id:{query_id} does not exist, use SHOW QUERIES to view the full set of queries.",
+                    )
+            case plan.SetProperty(name=name):
+                check_property(name)
+
+    def _known(self, query_id: str) -> str | None:
+        """The id as it is stored; people write it in any case."""
+        if query_id in self.queries:
+            return query_id
+        return next((of for of in self.queries if of.upper() == query_id.upper()), None)
+
+    def _check_drop(self, source: Source, ending: set[str]) -> None:
+        alive = [query for query in self.queries.values() if query.id not in ending]
+        readers = sorted(
+            query.id for query in alive if any(of.name == source.name for of in query.plan.sources)
+        )
+        writers = [query for query in alive if query.sink.name == source.name]
+        inserts = sorted(query.id for query in writers if not query.action.creates_sink)
+        if readers or inserts:
+            lines = [f"Cannot drop {source.name}."]
+            if readers:
+                lines.append(
+                    f"The following queries read from this source: [{', '.join(readers)}]."
+                )
+            if inserts:
+                lines.append(
+                    f"The following queries write into this source: [{', '.join(inserts)}]."
+                )
+            lines.append("You need to terminate them before dropping " + source.name + ".")
+            raise SqlError("IN_USE", "\n".join(lines))
+        ending.update(query.id for query in writers)
+
+    def carry_out(
+        self, action: plan.Action, properties: Mapping[str, object], schema_ids: dict[str, int]
+    ) -> Done:
+        """Does what the action says; it has been checked."""
+        match action:
+            case CreateSource():
+                return self._create(action, properties, schema_ids)
+            case StartQuery(sink=Source()):
+                return self._start(action, properties)
+            case InsertValues():
+                self._insert(action)
+                return Done(action)
+            case DropSource(source=Source()):
+                return self._drop(action, properties)
+            case plan.ControlQuery():
+                return self._terminate(action, properties)
+            case plan.AlterSource(source=source):
+                serdes.register(source, self.registry)
+                done = self._logged(action, properties, "Source altered")
+            case plan.CreateType(name=name):
+                done = self._logged(
+                    action, properties, f"Registered custom type with name '{name}'"
+                )
+            case plan.DropType(name=name):
+                done = self._logged(action, properties, f"Type '{name}' dropped")
+            case plan.AssertTopic() | plan.AssertSchema():
+                raise SqlError("UNSUPPORTED", "ASSERT is not supported yet; check with SHOW TOPICS")
+            case _:
+                return Done(action)
+        plan.apply(action, self.catalog)
+        return done
+
+    def _logged(
+        self,
+        action: plan.Action,
+        properties: Mapping[str, object],
+        message: str,
+        **more: Any,
+    ) -> Done:
+        """Writes the action's statement to the command log."""
+        number = self._log.count
+        command = Command(action.text, number, dict(properties), **more)
+        try:
+            sequence = self._log.append(command)
+        except RetryError as error:
+            self._fatal(str(error))
+            raise
+        return Done(action, message, sequence)
+
+    def _fatal(self, why: str) -> None:
+        self.state = "ERROR"
+        self._on_fatal(why)
+
+    def _create(
+        self, action: CreateSource, properties: Mapping[str, object], schema_ids: dict[str, int]
+    ) -> Done:
+        self._ensure_topic(action.topic, 1)
+        self._register_new(action.source)
+        kind = action.source.kind.title()
+        done = self._logged(action, properties, f"{kind} created", schema_ids=schema_ids)
+        plan.apply(action, self.catalog)
+        self.statuses[f"{action.source.kind}/`{action.source.name}`/create"] = (
+            "SUCCESS",
+            done.message,
+            None,
+        )
+        return done
+
+    def _register_new(self, source: Source) -> None:
+        """CREATE with columns registers its schemas where the subject has none yet, as ksqlDB does."""
+        for part, format_ in (("key", source.key_format), ("value", source.value_format)):
+            if format_.name == "AVRO":
+                try:
+                    self.registry.latest(f"{source.topic}-{part}")
+                except GradstreamError as error:
+                    if error.code != "UNKNOWN_SUBJECT":
+                        raise
+                else:
+                    return
+        serdes.register(source, self.registry)
+
+    def _start(self, action: StartQuery, properties: Mapping[str, object]) -> Done:
+        sink = cast(Source, action.sink)
+        old = self._replaced(action)
+        if old:
+            action = _with_id(action, old.id)
+        source_topic = action.query.source.topic
+        if action.topic:
+            self._ensure_topic(action.topic, kafka.partitions(self.services, source_topic))
+        start: dict[TopicPartition, int] = {}
+        if not old and _reset({**self.defaults, **properties}) == "latest":
+            start = kafka.end_offsets(self.services, source_topic)
+        shown = {f"{topic}:{number}": offset for (topic, number), offset in start.items()}
+        query = self._query(action, properties, start)  # registers schemas
+        message = f"Created query with ID {query.id}"
+        done = self._logged(action, properties, message, start=shown, query_id=query.id)
+        if old:
+            old.stop()
+            old.join(10.0)
+        self.queries[query.id] = query
+        plan.apply(action, self.catalog)
+        query.start()
+        self.statuses[f"{sink.kind}/`{sink.name}`/create"] = (
+            "SUCCESS",
+            message,
+            query.id,
+        )
+        return replace(done, query_id=query.id, action=action)
+
+    def _replaced(self, action: StartQuery) -> PersistentQuery | None:
+        """The running query that CREATE OR REPLACE takes the place of."""
+        if not action.replace or action.sink is None:
+            return None
+        name = action.sink.name
+        found = (
+            of for of in self.queries.values() if of.sink.name == name and of.action.creates_sink
+        )
+        return next(found, None)
+
+    def _query(
+        self,
+        action: StartQuery,
+        properties: Mapping[str, object],
+        start: Mapping[TopicPartition, int],
+    ) -> PersistentQuery:
+        return PersistentQuery(
+            action,
+            self._around,
+            start=start,
+            reset=_reset({**self.defaults, **properties}),
+            properties=properties,
+            fatal=self._fatal,
+        )
+
+    def _add_query(
+        self,
+        action: StartQuery,
+        properties: Mapping[str, object],
+        start: Mapping[TopicPartition, int],
+    ) -> None:
+        self.queries[action.query.query_id] = self._query(action, properties, start)
+
+    def _drop(self, action: DropSource, properties: Mapping[str, object]) -> Done:
+        source = cast(Source, action.source)
+        message = f"Source `{source.name}` (topic: {source.topic}) was dropped."
+        done = self._logged(action, properties, message)
+        for query in self._forget_writers(source):
+            query.join(10.0)
+        plan.apply(action, self.catalog)
+        if action.delete_topic:
+            kafka.delete_topics(self.services, [source.topic])
+        self.statuses[f"{source.kind}/{source.name}/drop"] = ("SUCCESS", message, None)
+        return done
+
+    def _forget_writers(self, source: Source) -> list[PersistentQuery]:
+        found = [query for query in self.queries.values() if query.sink.name == source.name]
+        for query in found:
+            query.stop()
+            del self.queries[query.id]
+        return found
+
+    def _terminate(self, action: plan.ControlQuery, properties: Mapping[str, object]) -> Done:
+        query_id = action.query_id
+        if query_id in self.transient:
+            self.transient[query_id].stop()
+            return Done(action, "Query terminated.", -1, query_id)
+        past = {"TERMINATE": "terminated", "PAUSE": "paused", "RESUME": "resumed"}[action.verb]
+        done = self._logged(action, properties, f"Query {past}.")
+        for query in self._control(action):
+            query.join(10.0)
+        return replace(done, query_id=query_id and (self._known(query_id) or query_id))
+
+    def _control(self, action: plan.ControlQuery) -> list[PersistentQuery]:
+        """Stops, pauses or resumes; returns those that were stopped."""
+        known = self._known(action.query_id) if action.query_id else None
+        chosen = [known] if known else [] if action.query_id else list(self.queries)
+        stopped = []
+        for query_id in chosen:
+            query = self.queries[query_id]
+            if action.verb == "TERMINATE":
+                query.stop()
+                stopped.append(self.queries.pop(query_id))
+            elif action.verb == "PAUSE":
+                query.pause()
+            else:
+                query.resume()
+        return stopped
+
+    def _insert(self, action: InsertValues) -> None:
+        key, value = pipeline.insert(action, self.registry)
+        at = action.timestamp if action.timestamp is not None else time.time_ns() // 1_000_000
+        self.write(action.source.topic, [key], [value], [at])
+
+    def write(
+        self,
+        topic: str,
+        keys: list[bytes | None],
+        values: list[bytes | None],
+        timestamps: list[int],
+    ) -> None:
+        """Writes single records, outside of any transaction, and waits until they are in."""
+        with self.lock:
+            if self._inserter is None:
+                self._inserter = Writer(self.services)
+            failed = self._inserter.failed
+            self._inserter.send(
+                topic,
+                pa.array(values, pa.binary()),
+                pa.array(keys, pa.binary()),
+                np.array(timestamps, np.int64),
+            )
+            self._inserter.flush(10.0)
+            if self._inserter.failed > failed:
+                why = self._inserter.first_failure
+                self._inserter = None
+                raise SqlError("INSERT_FAILED", f"topic {topic} did not take the row: {why}")
+
+    def terminate(self, patterns: Iterable[str]) -> None:
+        """Ends the service: all queries, the topics whose whole names match, and the command log."""
+        with self.lock:
+            for query in list(self.queries.values()):
+                query.stop()
+            for query in self.queries.values():
+                query.join(10.0)
+            self.queries.clear()
+            owned = {source.topic for source in self.catalog.sources.values()}
+            chosen = [
+                topic
+                for topic in owned
+                if any(re.fullmatch(pattern, topic) for pattern in patterns)
+            ]
+            self._log.close()
+            kafka.delete_topics(self.services, [*chosen, self._log.topic])
+            self.catalog = Catalog()
+            self.state = "TERMINATED"
+
+    # Topics
+
+    def _topic_exists(self, topic: str) -> bool:
+        return topic in self.topics()
+
+    def topics(self) -> dict[str, list[int]]:
+        """Replicas of each partition, by topic."""
+        client = kafka.admin(self.services)
+        found = kafka.answer(self.services, client.list_topics, 8.0)
+        return {
+            name: [len(of.replicas) for of in topic.partitions.values()]
+            for name, topic in found.topics.items()
+        }
+
+    def _ensure_topic(self, topic: TopicSettings, usual_partitions: int) -> None:
+        configs = {}
+        if topic.retention_ms is not None:
+            configs["retention.ms"] = str(topic.retention_ms)
+        kafka.ensure_topics(
+            self.services, {topic.name: topic.partitions or usual_partitions}, configs
+        )
+
+    # Queries of clients
+
+    def open_query(self, action: StartQuery, properties: Mapping[str, object]) -> TransientQuery:
+        """A SELECT; the caller reads it and calls close_query().
+
+        Raises:
+            RetryError: TOO_MANY_QUERIES.
+        """
+        if len(self.transient) >= MAX_PUSH_QUERIES:
+            raise RetryError(
+                "TOO_MANY_QUERIES", f"{MAX_PUSH_QUERIES} queries are open already; close one"
+            )
+        source = action.query.source
+        merged = {**self.defaults, **properties}
+        ends = None
+        if action.kind == "pull":
+            ends = kafka.end_offsets(self.services, source.topic)
+            offsets = kafka.begin_offsets(self.services, source.topic)
+        elif _reset(merged) == "latest":
+            offsets = kafka.end_offsets(self.services, source.topic)
+        else:
+            offsets = kafka.begin_offsets(self.services, source.topic)
+        query_id = f"transient_{source.name}_{next(self._transient_numbers)}"
+        action = _with_id(action, query_id)
+        query = TransientQuery(action, self._around, offsets, ends, dict(properties))
+        self.transient[query_id] = query
+        return query
+
+    def close_query(self, query: TransientQuery) -> None:
+        query.stop()
+        self.transient.pop(query.id, None)
+
+    def reads(self, source: Source) -> Iterable[PersistentQuery]:
+        return [
+            query
+            for query in self.queries.values()
+            if any(of.name == source.name for of in query.plan.sources)
+        ]
+
+    def writes(self, source: Source) -> Iterable[PersistentQuery]:
+        return [query for query in self.queries.values() if query.sink.name == source.name]
+
+    def log_topic(self) -> str:
+        return processing_log.topic_name(self.service_id)
+
+
+def check_property(name: str) -> None:
+    """Whether a client may set it.
+
+    Raises:
+        SqlError: UNKNOWN_PROPERTY.
+    """
+    if name.removeprefix("ksql.streams.") not in EDITABLE and name not in EDITABLE:
+        raise SqlError(
+            "UNKNOWN_PROPERTY",
+            f"Not recognizable as ksql, streams, consumer, or producer property: '{name}'",
+        )
+
+
+def _reset(properties: Mapping[str, object]) -> Literal["earliest", "latest"]:
+    value = properties.get("ksql.streams.auto.offset.reset") or properties["auto.offset.reset"]
+    return "earliest" if str(value).lower() == "earliest" else "latest"
+
+
+def _with_id(action: StartQuery, query_id: str | None) -> StartQuery:
+    if query_id is None or query_id == action.query.query_id:
+        return action
+    return replace(action, query=replace(action.query, query_id=query_id))
+
+
+def _partitions(start: Mapping[str, int]) -> dict[TopicPartition, int]:
+    made = {}
+    for joint, offset in start.items():
+        topic, _, number = joint.rpartition(":")
+        made[topic, int(number)] = offset
+    return made

@@ -19,6 +19,7 @@ from rich.table import Table
 from gradstream import command, console
 from gradstream.errors import DataError, SqlError, UsageError
 from gradstream.shell import script
+from gradstream.shell.catch_up import wait_for
 from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
 from gradstream.shell.script import Piece
 
@@ -37,6 +38,7 @@ class Session:
     client: KsqlClient
     properties: dict[str, object] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    sinks: list[str] = field(default_factory=list)  # filled by queries of these statements
 
     def remember(self, piece: Piece) -> bool:
         """Carries out SET, UNSET, DEFINE and UNDEFINE; False for other statements."""
@@ -72,7 +74,15 @@ def main(argv: list[str]) -> int:
                 _apply(name, text, finish, session, outcome, _printer(options))
         finally:
             outcome.show()
+        if options.wait and session.sinks:
+            _wait(client, session.sinks)
     return 0
+
+
+def _wait(client: KsqlClient, sinks: list[str]) -> None:
+    with console.progress("records") as bar:
+        task = bar.add_task("queries catch up", total=None)
+        wait_for(client, sinks, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -100,6 +110,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="rows as JSON objects, one a line")
     shape.add_argument("--csv", action="store_true", help="rows as CSV with a header")
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="until the queries have read all that their sources hold now",
+    )
     parser.add_argument("--quiet", action="store_true", help="no report, only rows and errors")
     command.add_services(parser, ksql=True)
     options = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -34,9 +35,14 @@ class RefusedStatementError(SqlError):
         line, column = (int(place[1]), int(place[2])) if place else (0, 0)
         carets = [number for number, shown in enumerate(rest) if re.fullmatch(r"\s*\^+\s*", shown)]
         underlined = "\n".join(rest[carets[0] - 1 : carets[0] + 1]) if carets and carets[0] else ""
-        message = _PLACE.sub("", first, count=1) if place else first
-        if not carets and rest:
-            message = "; ".join([message, *(more.strip() for more in rest if more.strip())])
+        message = _PLACE.sub("", first).strip()
+        # ksqlDB repeats the statement and underlines in it; the file's own line is shown instead.
+        told = list(itertools.takewhile(lambda more: not more.startswith("Statement:"), rest))
+        if carets:
+            told = told[: carets[0] - 1]
+        if message == "Syntax Error" and not any(map(str.strip, told)):
+            told = ["what is underlined does not fit here; check the word before it, too"]
+        message = "; ".join([message, *(more.strip() for more in told if more.strip())])
         super().__init__(code or _code(message), message, line, column, underlined)
         self.entity = dict(entity)
 

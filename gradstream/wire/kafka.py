@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -199,6 +200,18 @@ def begin_offsets(
 ) -> dict[records.TopicPartition, int]:
     """The first offset that each partition still has."""
     return _offsets(services, topic, OffsetSpec.earliest(), "read_uncommitted", timeout)
+
+
+def committed_offsets(
+    services: Services, group: str, topic: str, *, timeout: float = 8.0
+) -> dict[records.TopicPartition, int]:
+    """What a consumer group has committed; partitions without a commit are missing."""
+    count = partitions(services, topic, timeout)
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, at) for at in range(count)])
+    client = admin(services)
+    found = client.list_consumer_group_offsets([asked], request_timeout=timeout)
+    known = answer(services, found[group].result, timeout).topic_partitions
+    return {(at.topic, at.partition): at.offset for at in known if at.offset >= 0}
 
 
 def _offsets(

@@ -155,8 +155,9 @@ def source_description(
     replication: int = 0,
     statistics: str = "",
     errors: str = "",
+    offsets: Sequence[Entity] = (),
 ) -> Entity:
-    """What DESCRIBE tells; partitions, replication and statistics only where extended."""
+    """What DESCRIBE tells; partitions, replication, statistics and offsets only where extended."""
     return {
         "name": source.name,
         "windowType": None,
@@ -174,10 +175,29 @@ def source_description(
         "partitions": partitions,
         "replication": replication,
         "statement": source.statement,
-        "queryOffsetSummaries": [],
+        "queryOffsetSummaries": list(offsets),
         "sourceConstraints": [],
         "clusterStatistics": [],
         "clusterErrorStats": [],
+    }
+
+
+def query_offsets(
+    group: str, topic: str, offsets: Iterable[tuple[tuple[str, int], int, int, int]]
+) -> Entity:
+    """How far a query's consumer group has come in a topic: (partition, first, end, committed) of each partition."""
+    summaries = [
+        {
+            "partition": partition,
+            "logStartOffset": low,
+            "logEndOffset": high,
+            "consumerOffset": committed,
+        }
+        for (_, partition), low, high, committed in offsets
+    ]
+    return {
+        "groupId": group,
+        "topicSummaries": [{"kafkaTopic": topic, "offsets": summaries}],
     }
 
 

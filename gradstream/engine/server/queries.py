@@ -23,7 +23,7 @@ from gradstream.engine.rows.pipeline import Input, Output, Pipeline
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
-from gradstream.wire.kafka import partitions
+from gradstream.wire.kafka import begin_offsets, committed_offsets, end_offsets, partitions
 from gradstream.wire.reader import Reader, open_log_reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 from gradstream.wire.registry import Registry
@@ -118,6 +118,16 @@ class PersistentQuery:
 
     def start(self) -> None:
         self._thread.start()
+
+    def offsets(self) -> list[tuple[TopicPartition, int, int, int]]:
+        """How far it has come: (partition of the source, first offset, offset after the last record, committed)."""
+        services, topic = self.around.services, self.plan.source.topic
+        low, high = begin_offsets(services, topic), end_offsets(services, topic)
+        committed = committed_offsets(services, self.around.group(self.id), topic)
+        return [
+            (at, low[at], high[at], committed.get(at, self.start_offsets.get(at, low[at])))
+            for at in sorted(high)
+        ]
 
     def pause(self) -> None:
         self._paused.set()

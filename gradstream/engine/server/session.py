@@ -242,6 +242,7 @@ class Session:
             replicas[0] if replicas else 0,
             statistics,
             errors,
+            [_offsets(query) for query in writes] if extended else (),
         )
 
     def _explain(self, action: plan.Explain) -> Entity:
@@ -325,6 +326,11 @@ def _status(done: Done, command_id: str) -> Entity:
     return entities.current_status(
         done.action.text, command_id, done.message, done.sequence, done.query_id
     )
+
+
+def _offsets(query: PersistentQuery) -> Entity:
+    group, topic = query.around.group(query.id), query.plan.source.topic
+    return entities.query_offsets(group, topic, query.offsets())
 
 
 def _listed_query(query: PersistentQuery) -> Entity:

@@ -29,10 +29,13 @@ def commands() -> list[str]:
 def folder(tmp_path: Path) -> Iterator[Path]:
     """What a newcomer has: the checkout's files, a CSV file of their own, and no running stack."""
     (tmp_path / "ksql").symlink_to(ROOT / "ksql")
-    frame = load_diabetes(as_frame=True, scaled=True).frame
-    frame.rename(columns={"target": "progression"}).to_csv(
-        tmp_path / "measurements.csv", index=False
-    )
+    data = load_diabetes()
+    rows = [",".join([*data.feature_names, "progression"])]
+    rows += [
+        ",".join(map(repr, [*x, y]))
+        for x, y in zip(data.data.tolist(), data.target.tolist(), strict=True)
+    ]
+    (tmp_path / "measurements.csv").write_text("\n".join(rows) + "\n")
     yield tmp_path
     LocalStack(home=tmp_path / "home").down()
 

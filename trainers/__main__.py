@@ -16,7 +16,7 @@ from typing import Any
 
 from gradstream import command
 from gradstream.console import notes, results
-from gradstream.errors import UsageError
+from gradstream.errors import DataError, UsageError
 from trainers import backends
 from trainers.job import FULL, Job
 from trainers.loop import Result, train
@@ -203,6 +203,7 @@ def main(argv: list[str]) -> int:
             described, command.services(given), on_publish=watcher.published, watch=watcher.status
         )
     report(described, result, argv)
+    check_trained(described, result)
     return 130 if result.reason == "interrupted" else 0
 
 
@@ -227,6 +228,22 @@ def report(described: Job, result: Result, argv: list[str]) -> None:
         again = " ".join(argv)
         notes.print(
             f"all of this is committed; go on with: gradstream train {again}", soft_wrap=True
+        )
+
+
+def check_trained(described: Job, result: Result) -> None:
+    """A run that could use none of its records has not done what was asked.
+
+    Raises:
+        DataError: NOTHING_TRAINED.
+    """
+    last = result.record
+    if last is not None and last.records_rejected and not last.records_trained:
+        topic = described.dead_letters_topic
+        raise DataError(
+            "NOTHING_TRAINED",
+            f"all {last.records_rejected:,} records of {described.source} are dead letters; see why with "
+            f"gradstream sql -e \"PRINT '{topic}' FROM BEGINNING LIMIT 3;\"",
         )
 
 

@@ -303,9 +303,10 @@ class Run:
                 len(columns) == 1 and isinstance(first, (types.Struct, types.Map)) and part == "key"
             )
             row = types.Struct(tuple((of.name, of.type) for of in columns))
+            kind: types.SqlType | None = row if whole else first
             if format_.name == "DELIMITED" and wanted is not None:
-                wanted = str(wanted)
-            if not qtt_values.same(wanted, value, row if whole else first):
+                wanted, kind = str(wanted), None  # the text as on the wire
+            if not qtt_values.same(wanted, value, kind):
                 raise Mismatch(
                     f"{where}.{part}: {_show(value)}, expected {_show(wanted)}{self._why()}"
                 )

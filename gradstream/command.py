@@ -30,10 +30,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"
         if unknown := re.search(r"unrecognized arguments: (--?[\w-]+)", message):
-            near = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
             message = f"unknown flag {unknown[1]}"
-            hint = f"did you mean {near[0]}?" if near else hint
+            hint = _nearest(unknown[1], self.flags()) or hint
+        elif wrong := re.search(r"invalid choice: '?([^ ']*)'? \(choose from (.*)\)", message):
+            hint = _nearest(wrong[1], re.findall(r"[\w.-]+", wrong[2])) or hint
         raise UsageError("USAGE", f"{message}; {hint}")
+
+    def flags(self) -> list[str]:
+        """All flags, those of subcommands too: argparse leaves it to the parser above to refuse an unknown one."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    found += below.flags()
+        return found
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0] if word.startswith('-') else repr(near[0])}?" if near else ""
 
 
 def parser(command: str, description: str) -> Parser:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -53,9 +55,31 @@ class CountColumn(ProgressColumn):
         return Text(f"{short(task.completed)}{total}", style="green", no_wrap=True)
 
 
+class _Bar(Progress):
+    """A progress bar on a terminal only, and gone where an error ends it: errors are one line."""
+
+    def start(self) -> None:
+        if self.console.is_terminal:
+            super().start()
+
+    def stop(self) -> None:
+        if self.console.is_terminal:
+            super().stop()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            self.live.transient = True
+        super().__exit__(kind, error, trace)
+
+
 def progress(unit: str) -> Progress:
     """A progress bar counted in units, such as ``records``, with rate; total None for an endless stream."""
-    return Progress(
+    return _Bar(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
@@ -68,7 +92,7 @@ def progress(unit: str) -> Progress:
 
 def download_progress() -> Progress:
     """A progress bar counted in bytes."""
-    return Progress(
+    return _Bar(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=28),

@@ -219,11 +219,23 @@ def _add_sending(parser: command.Parser, topic: str | None) -> None:
 
 
 def _rows(text: str) -> int | None:
-    return None if text == "endless" else int(text)
+    if text == "endless":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            "BAD_ROWS", f"--rows {text!r}: give a whole number from 1, or endless"
+        ) from None
 
 
 def _weights(text: str) -> tuple[float, ...]:
-    return tuple(float(word) for word in text.split(","))
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise UsageError(
+            "BAD_WEIGHTS", f"--weights {text!r}: give numbers with commas between, as 3,-2.5,0.1"
+        ) from None
 
 
 def _regression(arguments: argparse.Namespace, schedule: Schedule | None) -> Feed:

@@ -112,7 +112,7 @@ def scan(
     except pa.ArrowInvalid as error:
         raise _explained(file, error) from None
     if rows == 0:
-        raise DataError("EMPTY_FILE", f"{path} has a header but no rows")
+        raise DataError("EMPTY_FILE", f"{path} has a header but no rows; add rows")
     schema = pa.schema([(name, column.type()) for name, column in zip(names, columns, strict=True)])
     return CsvFile(path, tuple(header), schema, rows, blank, delimiter, max_expanded)
 

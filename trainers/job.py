@@ -169,7 +169,8 @@ class Job:
         ]
         for right, flag, value, wanted in checks:
             if not right:
-                raise UsageError("BAD_VALUE", f"{flag} {value}: give {wanted}")
+                shown = f"{value:g}" if isinstance(value, float) else value
+                raise UsageError("BAD_VALUE", f"{flag} {shown}: give {wanted}")
         if self.mode == "live" and self.in_epochs:
             raise UsageError(
                 "BAD_VALUE",

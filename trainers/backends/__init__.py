@@ -54,10 +54,10 @@ def get(name: str) -> type[Backend]:
     """
     if name not in BACKENDS:
         near = get_close_matches(name.lower(), BACKENDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? Available" if near else "available"
         raise UsageError(
             "UNKNOWN_BACKEND",
-            f"no backend {name!r}; {hint}Available here: {', '.join(available())}",
+            f"no backend {name!r}; {hint} here: {', '.join(available())}",
         )
     entry = BACKENDS[name]
     if entry.needs is not None and find_spec(entry.needs) is None:

@@ -1,0 +1,55 @@
+"""What all commands share: wrong flags get the nearest right one, bars leave the screen to errors."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gradstream import console
+from gradstream.command import Parser, parser
+from gradstream.errors import UsageError
+
+
+def made() -> Parser:
+    top = parser("x", "")
+    below: Parser = top.add_subparsers().add_parser("regression")
+    below.add_argument("--rows")
+    below.add_argument("--mode", choices=["bounded", "live"])
+    return top
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("regression --row 3", "unknown flag --row; did you mean --rows?"),
+        ("regresion", "did you mean 'regression'?"),
+        ("regression --mode lives", "did you mean 'live'?"),
+        ("regression --mode zzz", "see gradstream x regression --help"),
+        ("--xyzzy", "unknown flag --xyzzy; see gradstream x --help"),
+    ],
+)
+def test_the_nearest_right_word_is_offered(words: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        made().parse_args(words.split())
+    assert str(error.value).endswith(said)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_error_finds_no_bar_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "notes", Console(file=screen, force_terminal=terminal, width=80))
+
+    def fail() -> None:
+        with console.progress("records") as bar:
+            bar.add_task("to t", total=10)
+            raise UsageError("USAGE", "wrong")
+
+    with pytest.raises(UsageError):
+        fail()
+    left = screen.getvalue()
+    # On a terminal the last that is said to it is to erase the line of the bar.
+    assert left.rstrip().endswith("\x1b[2K") if terminal else not left

@@ -74,6 +74,7 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.console",
         "gradstream.command",
         "gradstream.errors",
+        "gradstream.sql_files",
     },
     "gradstream.stack": {
         "gradstream",

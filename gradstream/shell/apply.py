@@ -8,24 +8,37 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-from rich.markup import escape
-from rich.table import Table
-
 from gradstream import command, console
 from gradstream.errors import DataError, SqlError, UsageError
-from gradstream.shell import script
+from gradstream.shell import script, tables
 from gradstream.shell.catch_up import wait_for
 from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
 from gradstream.shell.script import Piece
+from gradstream.sql_files import sql_file
 
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _DEFINE = re.compile(r"(?is)(DEFINE|UNDEFINE)\s+(\w+)\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
 _SET = re.compile(r"(?is)(SET|UNSET)\s+'((?:[^']|'')*)'\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
+_CONDITION = re.compile(r"(?i)(?<=STREAM |.TABLE )IF (NOT )?EXISTS ")
+_EXISTS = re.compile(r"Cannot add \w+ `[^`]*`: A \w+ with the same name already exists\.?")
+_CREATED = re.compile(r"Created query with ID (\S+)")
+LEAST = 24  # characters of a statement that its line in the report shows at least
+_ABOUT = """Run KSQL statements: SQL whose tables are streams of records in Kafka topics.
+
+  CREATE STREAM … AS SELECT starts a query that runs until DROP or TERMINATE; closing the terminal does not
+  end it. SELECT … LIMIT 5 shows rows that are there; SELECT … EMIT CHANGES shows new ones as they come.
+
+  gradstream sql ksql/regression.sql --wait
+  gradstream sql -e "SHOW STREAMS; SHOW QUERIES;"
+  gradstream sql -e "SELECT * FROM regression_training LIMIT 5;"
+
+A FILE without a folder that is not here is taken from those that come with gradstream: regression.sql, fraud.sql.
+Statements run in order until one is refused; rows go to stdout, the report to stderr."""
 BUFFERED = (
     1000  # rows that wait for a table with fitting columns before rows are shown as they come
 )
@@ -86,10 +99,17 @@ def _wait(client: KsqlClient, sinks: list[str]) -> None:
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = command.parser("sql", "Apply files of KSQL statements; - reads standard input.")
-    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser = command.parser("sql", _ABOUT)
     parser.add_argument(
-        "-e", "--execute", action="append", default=[], metavar="STATEMENT", help="after the files"
+        "files", nargs="*", metavar="FILE", help="statements in UTF-8; - reads standard input"
+    )
+    parser.add_argument(
+        "-e",
+        "--execute",
+        action="append",
+        default=[],
+        metavar="STATEMENT",
+        help="a statement to run after the files",
     )
     parser.add_argument(
         "--define",
@@ -105,15 +125,17 @@ def _options(argv: list[str]) -> argparse.Namespace:
         default=[],
         type=_property,
         metavar="NAME=VALUE",
-        help="a property, such as auto.offset.reset=earliest",
+        help="a property of the queries; auto.offset.reset=earliest starts with the oldest row",
     )
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="rows as JSON objects, one a line")
-    shape.add_argument("--csv", action="store_true", help="rows as CSV with a header")
+    shape.add_argument(
+        "--json", action="store_true", help="rows of a SELECT as JSON objects, one a line"
+    )
+    shape.add_argument("--csv", action="store_true", help="rows of a SELECT as CSV with a header")
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="until the queries have read all that their sources hold now",
+        help="return when the queries have read all that their topics hold now",
     )
     parser.add_argument("--quiet", action="store_true", help="no report, only rows and errors")
     command.add_services(parser, ksql=True)
@@ -140,7 +162,7 @@ def _texts(options: argparse.Namespace) -> Iterable[tuple[str, str, bool]]:
     """(name, text, whether a missing last semicolon is forgiven) of all that is to be applied."""
     for name in options.files:
         try:
-            yield (name, sys.stdin.read() if name == "-" else Path(name).read_text("utf-8"), False)
+            yield (name, sys.stdin.read() if name == "-" else _path(name).read_text("utf-8"), False)
         except OSError as error:
             message = f"cannot read {name}: {error.strerror}; check the path"
             raise DataError("NO_FILE", message) from None
@@ -149,6 +171,15 @@ def _texts(options: argparse.Namespace) -> Iterable[tuple[str, str, bool]]:
             raise DataError("BAD_UTF8", message) from None
     for statement in options.execute:
         yield "-e", statement, True
+
+
+def _path(name: str) -> Path:
+    """The file of that path, else the one of that bare name that comes with gradstream."""
+    path = Path(name)
+    if not path.exists() and path.name == name:
+        with suppress(FileNotFoundError):
+            return sql_file(name)
+    return path
 
 
 def _apply(
@@ -170,20 +201,21 @@ def _apply(
                 with session.client.lines(
                     piece.placed, session.properties, session.variables
                 ) as lines:
-                    outcome.add(headline, f"{_print_lines(lines):,} lines")
+                    outcome.add(headline, _counted(_print_lines(lines), "line"))
             elif piece.verb == "SELECT":
                 with session.client.query(
                     piece.placed, session.properties, session.variables
                 ) as rows:
                     endless = "EMIT" in piece.text.upper() and "LIMIT" not in piece.text.upper()
-                    outcome.add(headline, f"{show_rows(rows, endless):,} rows")
+                    outcome.hint(_new_rows_only(piece, session.properties))
+                    outcome.add(headline, _counted(show_rows(rows, endless), "row"))
             else:
                 entities = session.client.execute(
                     piece.placed, session.properties, session.variables
                 )
-                outcome.add(headline, "; ".join(map(_told, entities)) or "done")
+                outcome.add(headline, "; ".join(filter(None, map(_told, entities))))
                 for entity in entities:
-                    _show_list(entity)
+                    tables.show_entity(entity)
     except SqlError as error:
         raise _placed(error, name, text) from None
 
@@ -205,20 +237,45 @@ class Report:
         self.lines: list[tuple[str, str]] = []
 
     def add(self, statement: str, result: str) -> None:
-        self.lines.append((statement, result))
+        if result:
+            self.lines.append((statement, result))
+
+    def hint(self, line: str) -> None:
+        """Something to know while a statement runs."""
+        if line and not self.quiet:
+            console.notes.print(line, markup=False, soft_wrap=True)
 
     def show(self) -> None:
         if self.quiet or not self.lines:
             return
-        table = Table("statement", "result", box=None, header_style="bold")
-        for statement, result in self.lines:
-            table.add_row(escape(statement), escape(result))
-        console.notes.print(table)
+        for line in self.told(console.notes.width if console.notes.is_terminal else None):
+            console.notes.print(line, markup=False, soft_wrap=True)
+
+    def told(self, width: int | None) -> list[str]:
+        """Statement and result, one line each; the statement is cut to leave room for the result."""
+        room = (width or 160) - len(tables.GAP) - max(len(result) for _, result in self.lines)
+        shown = [(tables.cut(of, max(room, LEAST)), result) for of, result in self.lines]
+        most = max(len(of) for of, _ in shown)
+        return [f"{of:<{most}}{tables.GAP}{result}" for of, result in shown]
+
+
+def _new_rows_only(piece: Piece, properties: Mapping[str, object]) -> str:
+    """What to say where somebody may wait in vain for rows that are there already."""
+    if "EMIT" not in piece.text.upper() or any("auto.offset.reset" in name for name in properties):
+        return ""
+    return (
+        "waiting for new rows; Ctrl-C ends it; to start with the oldest row, "
+        "add --set auto.offset.reset=earliest"
+    )
 
 
 def _headline(text: str) -> str:
     words = " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL).split())
-    return words if len(words) <= 60 else words[:59] + "…"
+    return tables.cut(_CONDITION.sub("", words).removesuffix(";"), 80)
+
+
+def _counted(number: int, of: str) -> str:
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
 
 
 def _told(entity: Mapping[str, Any]) -> str:
@@ -226,74 +283,17 @@ def _told(entity: Mapping[str, Any]) -> str:
     warnings = "".join(f" (warning: {found['message']})" for found in entity.get("warnings", []))
     match entity.get("@type"):
         case "currentStatus":
-            return str(entity["commandStatus"]["message"]) + warnings
+            return _shortened(str(entity["commandStatus"]["message"])) + warnings
         case "warning_entity":
-            return str(entity["message"]) + warnings
-    return "shown below" + warnings
+            return _shortened(str(entity["message"])) + warnings
+    return warnings.strip()  # the answer itself is shown
 
 
-# Results -----------------------------------------------------------------------------------------------
-
-# entity type: (key of the list, columns)
-_LISTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "streams": ("streams", ("name", "topic", "keyFormat", "valueFormat")),
-    "tables": ("tables", ("name", "topic", "keyFormat", "valueFormat", "isWindowed")),
-    "kafka_topics": ("topics", ("name", "replicaInfo")),
-    "queries": ("queries", ("id", "queryType", "state", "sinks")),
-    "properties": ("properties", ("name", "value", "editable")),
-    "variables": ("variables", ("name", "value")),
-    "function_names": ("functions", ("name", "type", "category")),
-}
-
-
-def _show_list(entity: Mapping[str, Any]) -> None:
-    kind = str(entity.get("@type"))
-    if kind in _LISTS:
-        key, columns = _LISTS[kind]
-        _table(columns, ([found.get(column) for column in columns] for found in entity[key]))
-    elif kind == "sourceDescription":
-        described = entity["sourceDescription"]
-        title = f"{described['name']} ({described['type']}, topic {described['topic']}, {described['valueFormat']})"
-        rows = (
-            [found["name"], _type_text(found["schema"]), found.get("type", "")]
-            for found in described["fields"]
-        )
-        _table(("field", "type", "role"), rows, title)
-    elif kind == "queryDescription":
-        console.results.print(entity["queryDescription"]["executionPlan"], markup=False)
-    elif kind not in ("currentStatus", "warning_entity"):
-        console.results.print_json(data=dict(entity))
-
-
-def _type_text(schema: Mapping[str, Any]) -> str:
-    kind = str(schema["type"])
-    match kind:
-        case "ARRAY":
-            return f"ARRAY<{_type_text(schema['memberSchema'])}>"
-        case "MAP":
-            return f"MAP<STRING, {_type_text(schema['memberSchema'])}>"
-        case "STRUCT":
-            inner = (f"{of['name']} {_type_text(of['schema'])}" for of in schema["fields"])
-            return f"STRUCT<{', '.join(inner)}>"
-        case "DECIMAL":
-            of = schema.get("parameters", {})
-            return f"DECIMAL({of.get('precision')}, {of.get('scale')})"
-    return kind
-
-
-def _table(names: Iterable[str], rows: Iterable[Iterable[Any]], title: str | None = None) -> None:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in names:
-        table.add_column(escape(name), no_wrap=True)
-    for row in rows:
-        table.add_row(*(escape(" ".join(_cell(value).split())) for value in row))
-    console.results.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "null"
-    return value if isinstance(value, str) else _json(value)
+def _shortened(message: str) -> str:
+    """The server's sentence in the words that one line has room for."""
+    if _EXISTS.fullmatch(message):
+        return "exists already, left as it is"
+    return _CREATED.sub(r"query \1 runs", message)
 
 
 def _printer(options: argparse.Namespace) -> Callable[[Rows, bool], int]:
@@ -311,16 +311,15 @@ def _print_lines(lines: Iterable[str]) -> int:
     return count
 
 
-def _json(value: Any) -> str:
-    """JSON in which a decimal keeps its digits."""
-    return orjson.dumps(value, default=lambda number: orjson.Fragment(str(number))).decode()
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else tables.as_json(value)
 
 
 def _print_json(rows: Rows, endless: bool) -> int:
     count = 0
     for row in rows:
         count += 1
-        sys.stdout.write(_json(dict(zip(rows.names, row, strict=True))) + "\n")
+        sys.stdout.write(tables.as_json(dict(zip(rows.names, row, strict=True))) + "\n")
         sys.stdout.flush()
     return count
 
@@ -341,12 +340,12 @@ def _print_table(rows: Rows, endless: bool) -> int:
     source = iter(rows)
     first = [] if endless else list(itertools.islice(source, BUFFERED))
     if first or not endless:
-        _table(rows.names, first)
+        tables.show(rows.names, first)
     count = len(first)
     if endless:
         console.results.print(" | ".join(rows.names), style="bold", markup=False)
     for row in source:
-        console.results.print(" | ".join(map(_cell, row)), markup=False, soft_wrap=True)
+        console.results.print(" | ".join(map(tables.text, row)), markup=False, soft_wrap=True)
         count += 1
     return count
 

@@ -71,7 +71,7 @@ def test_tabs_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("fraud --from creditcard.csv --rows 10", "USAGE"),
         ("fraud --from creditcard.csv --fraud-share 0.5", "USAGE"),
         ("regression --features 3", "BAD_FEATURES"),
-        ("regression --rows x", "USAGE"),
+        ("regression --rows x", "BAD_ROWS"),
         ("regression --rows 0", "BAD_ROWS"),
         ("regression --fetaures 3", "USAGE"),
         ("regression --format xml", "USAGE"),

@@ -26,6 +26,9 @@ from gradstream.wire import records
 
 Setting = str | int | float | bool
 T = TypeVar("T")
+ANSWER = (
+    6.0  # seconds that a broker gets to answer; with a command's start, less than 10 for the user
+)
 log = logging.getLogger("gradstream.wire")
 _client_log = logging.getLogger("gradstream.wire.librdkafka")
 _client_log.addHandler(
@@ -89,7 +92,7 @@ def admin(services: Services) -> AdminClient:
     return AdminClient(quiet(settings(services)))
 
 
-def check_broker(services: Services, timeout: float = 8.0) -> None:
+def check_broker(services: Services, timeout: float = ANSWER) -> None:
     """Return when the broker answers; at once with an error where nobody listens at its address.
 
     Raises:
@@ -98,7 +101,7 @@ def check_broker(services: Services, timeout: float = 8.0) -> None:
     list_topics(services, timeout)
 
 
-def require_topics(services: Services, topics: Iterable[str], timeout: float = 8.0) -> None:
+def require_topics(services: Services, topics: Iterable[str], timeout: float = ANSWER) -> None:
     """Check that the broker answers and has these topics.
 
     Raises:
@@ -119,7 +122,7 @@ def unknown_topic(topic: str, found: Iterable[str] = ()) -> DataError:
     return DataError("UNKNOWN_TOPIC", f"there is no topic {topic!r}; {hint}")
 
 
-def partitions(services: Services, topic: str, timeout: float = 8.0) -> int:
+def partitions(services: Services, topic: str, timeout: float = ANSWER) -> int:
     """How many partitions a topic has.
 
     Raises:
@@ -185,7 +188,7 @@ def delete_topics(services: Services, topics: Iterable[str], timeout: float = 15
 
 
 def end_offsets(
-    services: Services, topic: str, *, isolation: str = "read_uncommitted", timeout: float = 8.0
+    services: Services, topic: str, *, isolation: str = "read_uncommitted", timeout: float = ANSWER
 ) -> dict[records.TopicPartition, int]:
     """The offset after the last record of each partition.
 
@@ -196,14 +199,14 @@ def end_offsets(
 
 
 def begin_offsets(
-    services: Services, topic: str, *, timeout: float = 8.0
+    services: Services, topic: str, *, timeout: float = ANSWER
 ) -> dict[records.TopicPartition, int]:
     """The first offset that each partition still has."""
     return _offsets(services, topic, OffsetSpec.earliest(), "read_uncommitted", timeout)
 
 
 def committed_offsets(
-    services: Services, group: str, topic: str, *, timeout: float = 8.0
+    services: Services, group: str, topic: str, *, timeout: float = ANSWER
 ) -> dict[records.TopicPartition, int]:
     """What a consumer group has committed; partitions without a commit are missing."""
     count = partitions(services, topic, timeout)
@@ -228,7 +231,7 @@ def _offsets(
     }
 
 
-def topic_ids(services: Services, topics: Iterable[str], timeout: float = 8.0) -> dict[str, str]:
+def topic_ids(services: Services, topics: Iterable[str], timeout: float = ANSWER) -> dict[str, str]:
     """The id that the cluster gave each topic; one that is deleted and created again has a new id.
 
     Raises:
@@ -246,13 +249,13 @@ def topic_ids(services: Services, topics: Iterable[str], timeout: float = 8.0) -
     }
 
 
-def cluster_id(services: Services, timeout: float = 8.0) -> str:
+def cluster_id(services: Services, timeout: float = ANSWER) -> str:
     """The id of the Kafka cluster; other data under the same address has another id."""
     client = admin(services)
     return str(answer(services, client.list_topics, timeout).cluster_id)
 
 
-def topic_config(services: Services, topic: str, timeout: float = 8.0) -> dict[str, str]:
+def topic_config(services: Services, topic: str, timeout: float = ANSWER) -> dict[str, str]:
     """A topic's settings, such as ``cleanup.policy``, defaults included."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     client = admin(services)
@@ -294,7 +297,7 @@ def _refused(
     return UnavailableError(code, f"{what}: {cause.str()}")
 
 
-def list_topics(services: Services, timeout: float = 8.0) -> dict[str, int]:
+def list_topics(services: Services, timeout: float = ANSWER) -> dict[str, int]:
     """Number of partitions by topic name."""
     deadline = time.monotonic() + timeout
     _knock(services, min(timeout, 3.0))

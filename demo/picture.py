@@ -64,10 +64,10 @@ def draw_rows(axes: Axes, story: Story) -> None:
     axes.set_axis_off()
     axes.set_title("What the SQL did: masked, filtered, converted")
     for top, heading, rows, colour in (
-        (0.98, "regression_source  (DELIMITED)", story.before, INK),
+        (0.98, "source topic  (DELIMITED)", story.before, INK),
         (
             0.46,
-            "regression_training  (AVRO, SENSOR masked, rows without Y dropped)",
+            "training topic  (AVRO, SENSOR masked, rows without Y dropped)",
             story.after,
             EXACT,
         ),

@@ -46,7 +46,7 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of this run: the usual ones the first time, numbered ones when those are taken."""
+    """Names of this run: topics of the demo alone, so that its data mixes with nobody's; numbered when taken."""
 
     regression: Pipeline
     fraud: Pipeline
@@ -57,10 +57,10 @@ class Topics:
         taken = set(list_topics(services))
         for number in count(1):
             mark = f"_{number}" if number > 1 else ""
-            regression, fraud = statements.regression(), statements.fraud()
-            if mark:
-                regression = statements.renamed(regression, f"regression{mark}_source")
-                fraud = statements.renamed(fraud, f"creditcardfraud{mark}_source")
+            regression = statements.renamed(
+                statements.regression(), f"demo{mark}_regression_source"
+            )
+            fraud = statements.renamed(statements.fraud(), f"demo{mark}_creditcardfraud_source")
             names = {p.source_topic for p in (regression, fraud)}
             names |= {p.training_topic for p in (regression, fraud)}
             if not names & taken:

@@ -16,6 +16,13 @@ from gradstream.console import notes, results
 from gradstream.errors import GradstreamError, UsageError
 from gradstream.stack.local import LocalStack, Status
 
+UP = """Start Kafka, schema registry and KSQL engine on this machine, in the background.
+
+Kafka keeps streams of records in topics; the schema registry keeps what fields the records have; the KSQL
+engine runs SQL over them. The first start downloads Kafka and the registry, once. Stdout gets the addresses,
+for other programs; gradstream's own commands find them. Data and logs are in ~/.gradstream, or where
+GRADSTREAM_HOME says; downloads in your cache folder, or where GRADSTREAM_CACHE says."""
+
 
 def main(argv: list[str]) -> int:
     """The first word is the command."""
@@ -27,18 +34,22 @@ def main(argv: list[str]) -> int:
 
 def up(argv: list[str]) -> int:
     """Start the stack and leave it running; print the addresses as lines for a shell's environment."""
-    flags = parser("up", "Start Kafka, schema registry and KSQL engine on this machine.")
+    flags = parser("up", UP)
     for service in ("kafka", "registry", "ksql"):
         flags.add_argument(
             f"--{service}-port",
             type=int,
             metavar="PORT",
-            help="default: the last one, or a free one",
+            help="default: the one of the last time, else a free one",
         )
     flags.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="until all are ready (60)"
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait until all are ready (default: 60)",
     )
-    flags.add_argument("--no-engine", action="store_true", help="only Kafka and the registry")
+    flags.add_argument("--no-engine", action="store_true", help="without the KSQL engine")
     given = flags.parse_args(argv)
     if not given.timeout > 0:
         raise UsageError("BAD_TIMEOUT", f"--timeout {given.timeout:g}: give seconds above 0")
@@ -57,7 +68,8 @@ def up(argv: list[str]) -> int:
             notes.print(log, style="dim", markup=False)
         raise
     if started:
-        notes.print(f"Ready after {time.monotonic() - began:.1f} s; gradstream down stops it.")
+        seconds = time.monotonic() - began
+        notes.print(f"Ready after {seconds:.1f} s; all commands find it; gradstream down stops it.")
     else:
         notes.print(f"Runs already in {home()}.")
     for name, address in asdict(stack.services).items():
@@ -70,7 +82,9 @@ def down(argv: list[str]) -> int:
     flags = parser(
         "down", "Stop the local stack. Topics, schemas and offsets stay for the next up."
     )
-    flags.add_argument("--delete-data", action="store_true", help="delete all that it holds, too")
+    flags.add_argument(
+        "--delete-data", action="store_true", help="delete all topics, schemas and offsets, too"
+    )
     flags.add_argument("--yes", action="store_true", help="don't ask before deleting")
     given = flags.parse_args(argv)
     if given.delete_data and not given.yes:
@@ -86,13 +100,14 @@ def down(argv: list[str]) -> int:
 def status(argv: list[str]) -> int:
     """Show what runs; 0 when all is well, 69 otherwise."""
     flags = parser("status", "Show the local stack's services. Exits with 0 if all run, else 69.")
-    flags.add_argument("--json", action="store_true", help="for programs")
+    flags.add_argument("--json", action="store_true", help="as JSON, for programs")
     given = flags.parse_args(argv)
     rows = LocalStack().status()
     if given.json:
         sys.stdout.write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     elif rows:
         results.print(_table(rows))
+        notes.print(f"data and logs: {home()}", markup=False, soft_wrap=True)
     else:
         notes.print(f"Nothing runs in {home()}; gradstream up starts it.")
     return 0 if rows and all(row.healthy for row in rows) else 69
@@ -100,9 +115,10 @@ def status(argv: list[str]) -> int:
 
 def _table(rows: list[Status]) -> Table:
     total = sum(row.memory or 0 for row in rows)
-    table = Table(show_footer=True)
-    for title, footer in (("service", ""), ("address", str(home())), ("pid", "")):
-        table.add_column(title, footer)
+    # Without lines: 80 columns must hold a whole address.
+    table = Table(show_footer=True, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("service", "address", "pid"):
+        table.add_column(title, overflow="fold")
     table.add_column("memory", f"{total / 2**20:,.0f} MiB", justify="right")
     table.add_column("uptime", justify="right")
     table.add_column("healthy")

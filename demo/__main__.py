@@ -161,8 +161,8 @@ def kept_frauds() -> int:
 
 
 def show(story: Story, published: dict[str, list[WeightsRecord]]) -> None:
-    results.print(weights_table(story))
     results.print(stages_table(story, published))
+    results.print(weights_table(story))
 
 
 def weights_table(story: Story) -> Table:
@@ -184,16 +184,17 @@ def weights_table(story: Story) -> Table:
 
 
 def stages_table(story: Story, published: dict[str, list[WeightsRecord]]) -> Table:
-    """Seconds and records a second of each step; of the trainer's, its stages, on lines of their own."""
+    """Seconds and records a second of each step, and what took the trainer longest."""
     table = Table(title="Where the time went", title_justify="left", box=None)
-    for heading in ("step", "seconds", "records/s"):
-        table.add_column(heading, justify="left" if heading == "step" else "right", no_wrap=True)
+    for heading in ("step", "seconds", "records/s", "of which"):
+        side = "right" if heading in ("seconds", "records/s") else "left"
+        table.add_column(heading, justify=side, no_wrap=True)
     for step, seconds in story.stages.items():
-        table.add_row(step, f"{seconds:.2f}", f"{story.rates[step]:,.0f}")
-        for stage in STAGES:
-            spent = sum(record.timings_us.get(stage, 0) for record in published.get(step, ())) / 1e6
-            if spent >= 0.005:
-                table.add_row(f"  {stage}", f"{spent:.2f}", style="dim")
+        records = published.get(step, [])
+        spent = {of: sum(r.timings_us.get(of, 0) for r in records) / 1e6 for of in STAGES}
+        largest = sorted(spent, key=lambda of: -spent[of])[:2]
+        inside = ", ".join(f"{of} {spent[of]:.2f} s" for of in largest) if records else ""
+        table.add_row(step, f"{seconds:.2f}", f"{story.rates[step]:,.0f}", inside)
     return table
 
 

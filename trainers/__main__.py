@@ -214,13 +214,17 @@ def report(described: Job, result: Result, argv: list[str]) -> None:
         notes.print(f"run {result.run}: {result.reason}; no weights were published")
         return
     rate = result.trained / result.seconds if result.seconds else 0.0
-    notes.print(
-        f"run {result.run}: {result.reason}; step {last.step:,}, {last.records_trained:,} records trained, "
-        f"{last.records_rejected:,} to {described.dead_letters_topic}; here {result.trained:,} in "
-        f"{result.seconds:.1f} s ({rate:,.0f} records/s); weights in {described.weights_topic}, "
-        f"sha256 {last.sha256[:12]}",
-        soft_wrap=True,
-    )
+    for line in (
+        f"run {result.run}, step {last.step:,}: {result.reason}",
+        f"{result.trained:,} records trained in {result.seconds:.1f} s, {rate:,.0f} records/s; "
+        f"{last.records_trained:,} in all",
+        f"{last.records_rejected:,} records could not be used: see topic {described.dead_letters_topic}"
+        if last.records_rejected
+        else "",
+        f"weights in topic {described.weights_topic}, sha256 {last.sha256[:12]}",
+    ):
+        if line:
+            notes.print(line, soft_wrap=True, markup=False)
     width = max(map(len, result.weights), default=0)
     for name, weight in result.weights.items():
         results.print(f"{name:<{width}}  {weight:.10g}", soft_wrap=True)

@@ -590,6 +590,7 @@ class Trainer:
             self.publish(reason)
         elif reason == "end of the log":
             reason = "nothing new"
+        self.tell(at_once=True)
         return self.result(reason)
 
     def result(self, reason: str) -> Result:
@@ -618,9 +619,9 @@ class Trainer:
             max(0, end - self.batches.by_partition[at].position) for at, end in self.goal.items()
         )
 
-    def tell(self) -> None:
+    def tell(self, *, at_once: bool = False) -> None:
         now = time.perf_counter()
-        if self.watch is None or now - self.watched < 0.1:
+        if self.watch is None or (now - self.watched < 0.1 and not at_once):
             return
         self.watched = now
         rate = self.trained_here / max(now - self.began, 1e-9)

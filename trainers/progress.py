@@ -15,13 +15,13 @@ from trainers.loop import Status
 
 
 class Watcher:
-    """A progress bar with step and loss on a terminal; elsewhere, a line now and then."""
+    """A progress bar with step or epoch and loss on a terminal; elsewhere, a line now and then."""
 
     EVERY = 10.0  # seconds between lines where there is no terminal
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._bar = progress("records")
+        self._bar = progress("rec")  # short, so that all of it fits 80 columns
         self._task: TaskID | None = None
         self._line = time.monotonic()
         self._published = 0
@@ -45,7 +45,7 @@ class Watcher:
             self._tell(status)
             return
         if self._task is None:
-            self._task = self._bar.add_task(self.job.run_id, total=None)
+            self._task = self._bar.add_task("", total=None)
         self._bar.update(
             self._task,
             description=self._described(status),
@@ -58,16 +58,18 @@ class Watcher:
 
     def _described(self, status: Status) -> str:
         loss = "–" if status.loss is None else f"{status.loss:.4g}"
-        epoch = f"epoch {status.epoch}/{self.job.epochs} " if self.job.in_epochs else ""
+        at = f"step {status.step:,}"
+        if self.job.in_epochs:
+            at = f"epoch {status.epoch}/{self.job.epochs}"
         bad = f", {status.rejected:,} bad" if status.rejected else ""
         trouble = f" ({status.trouble})" if status.trouble else ""
-        return f"{self.job.run_id} {epoch}step {status.step:,} loss {loss}{bad}{trouble}"
+        return f"{at} loss {loss}{bad}{trouble}"
 
     def _tell(self, status: Status) -> None:
         if time.monotonic() - self._line >= self.EVERY:
             self._line = time.monotonic()
             notes.print(
-                f"{self._described(status)}, {status.records:,} records, {status.rate:,.0f}/s, "
+                f"{self.job.run_id}: {self._described(status)}, {status.records:,} records, {status.rate:,.0f}/s, "
                 f"{self._published} published",
                 soft_wrap=True,
             )

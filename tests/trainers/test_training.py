@@ -383,7 +383,7 @@ def test_ctrl_c_commits_says_where_it_stands_and_goes_on(
     out, err = process.communicate(timeout=20)
     assert time.monotonic() - began < 2.0
     assert process.returncode == 130
-    assert "interrupted; step 19, 4,864 records trained" in err
+    assert "step 19: interrupted\n4,864 records trained in " in err
     assert "go on with: gradstream train --source" in err
     assert "Traceback" not in err
     assert out.startswith("intercept")

@@ -186,9 +186,10 @@ def weights_table(story: Story) -> Table:
 def stages_table(story: Story, published: dict[str, list[WeightsRecord]]) -> Table:
     """Seconds and records a second of each step, and what took the trainer longest."""
     table = Table(title="Where the time went", title_justify="left", box=None)
-    for heading in ("step", "seconds", "records/s", "of which"):
-        side = "right" if heading in ("seconds", "records/s") else "left"
-        table.add_column(heading, justify=side, no_wrap=True)
+    table.add_column("step", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    table.add_column("records/s", justify="right")
+    table.add_column("of which", no_wrap=True)
     for step, seconds in story.stages.items():
         records = published.get(step, [])
         spent = {of: sum(r.timings_us.get(of, 0) for r in records) / 1e6 for of in STAGES}

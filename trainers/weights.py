@@ -25,14 +25,22 @@ from gradstream.wire.registry import Registry
 from trainers.chain import STAGES, WeightsRecord
 from trainers.checkpoint import backwards, read_weights
 
-WIDE = 110  # columns of a terminal from which stages have columns of their own
+WIDE = 110  # columns of a terminal from which two stages and the offsets are shown
+
+ABOUT = """Show the weights that trainers have published to Kafka, the newest last.
+
+Each line is one weights record: run (whose chain of weights it belongs to), step (updates so far), epoch, loss of
+the records since the last one, records trained a second, what took the trainer longest, offsets (in a wide
+terminal; up to where each partition is trained on), weights (the intercept first). Scripts take --json."""
 
 
 def main(argv: list[str]) -> int:
-    parser = command.parser("weights", "Show published weights, the newest last.")
-    parser.add_argument("--run", metavar="ID", help="of this run only")
+    parser = command.parser("weights", ABOUT)
     parser.add_argument(
-        "--limit", default="10", metavar="N", help="so many of the newest (default: 10)"
+        "--run", metavar="ID", help="only those of this run (gradstream train --run)"
+    )
+    parser.add_argument(
+        "--limit", default="10", metavar="N", help="how many, the newest ones (default: 10)"
     )
     parser.add_argument(
         "--follow", action="store_true", help="keep showing what is published, until Ctrl-C"
@@ -40,7 +48,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object a line, with everything in it"
     )
-    parser.add_argument("--weights-topic", default="gradstream_weights", metavar="TOPIC")
+    parser.add_argument(
+        "--weights-topic",
+        default="gradstream_weights",
+        metavar="TOPIC",
+        help="where they are (default: %(default)s)",
+    )
     command.add_services(parser)
     given = parser.parse_args(argv)
     if not given.limit.isdecimal():
@@ -108,30 +121,33 @@ def show(found: list[WeightsRecord], given: argparse.Namespace, heading: bool = 
 
 
 def table(found: list[WeightsRecord], width: int, heading: bool = True) -> Text:
-    """Columns that fit the width: a narrow terminal gets fewer weights and the largest stage only.
+    """Columns that fit the width: a narrow terminal gets fewer weights, the largest stage only and no offsets.
 
     Not a rich Table, since the reason why a run ended stands on a line of its own, across all columns.
     """
     wide = width >= WIDE
-    headings = ["run", "step", "epoch", "loss", "rec/s", "stages", "offsets", "weights"]
+    headings = ["run", "step", "epoch", "loss", "rec/s", "stages", "offsets"]
     rows = [
         [
-            cut(record.run, 20 if wide else 12),
+            cut(record.run, 32 if wide else 20),
             f"{record.step:,}",
             str(record.epoch) if record.epochs else "",
             "" if record.loss is None else f"{record.loss:.4g}",
             short_count(record.records_per_second),
             stages(record, 2 if wide else 1),
-            cut(offsets(record), 20 if wide else 12),
-            weights(record, 4 if wide else 2),
-        ]
+            offsets(record, 22),
+        ][: 7 if wide else 6]
         for record in found
     ]
+    headings = headings[: 7 if wide else 6]
     # Rows that follow stand under a heading printed before, so all widths have a least.
     least = [12, 7, 5, 7, 5, 11, 7]
     columns = list(zip(*([headings, *rows]), strict=True))
     widths = [max(w, *map(len, cells)) for w, cells in zip(least, columns, strict=False)]
     widths.append(max(8, width - sum(widths) - len(widths)))
+    headings.append("weights")
+    for record, row in zip(found, rows, strict=True):
+        row.append(weights(record, widths[-1]))
     shown = Text(no_wrap=True)
     if heading:
         shown.append(_line(headings, widths) + "\n", "bold")
@@ -147,7 +163,7 @@ def _line(cells: list[str], widths: list[int]) -> str:
     sides = "<>>>><<<"  # words to the left, numbers to the right
     return " ".join(
         f"{cut(cell, width):{side}{width}}"
-        for cell, width, side in zip(cells, widths, sides, strict=True)
+        for cell, width, side in zip(cells, widths, sides, strict=False)
     ).rstrip()
 
 
@@ -155,12 +171,23 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def whole(items: list[str], most: int) -> str:
+    """As many of the items as so many characters hold, and … where there are more: no number is cut in two.
+
+    >>> whole(["1.25", "-3.5", "7"], 11), whole(["1.25", "-3.5"], 11)
+    ('1.25 -3.5 …', '1.25 -3.5')
+    """
+    for number in range(len(items), 0, -1):
+        shown = " ".join(items[:number]) + (" …" if number < len(items) else "")
+        if len(shown) <= most:
+            return shown
+    return "…" if items else ""
+
+
 def weights(record: WeightsRecord, most: int) -> str:
+    """The first weights, the intercept before all others where there is one, in at most so many characters."""
     w = record.tensors.get("w")
-    if w is None:
-        return ""
-    numbers = " ".join(f"{x:.4g}" for x in w[:most].tolist())
-    return f"[{numbers}{' …' if len(w) > most else ''}]"
+    return "" if w is None else f"[{whole([f'{x:.4g}' for x in w[:32].tolist()], most - 2)}]"
 
 
 def stages(record: WeightsRecord, most: int) -> str:
@@ -171,10 +198,11 @@ def stages(record: WeightsRecord, most: int) -> str:
     return " ".join(f"{stage} {us / total:.0%}" for stage, us in largest if us)
 
 
-def offsets(record: WeightsRecord) -> str:
-    """Up to where the log is trained on, by partition."""
-    shown = [f"{partition}:{at}" for (_, partition), at in sorted(record.commits.items())]
-    return " ".join(shown[:3]) + (" …" if len(shown) > 3 else "")
+def offsets(record: WeightsRecord, most: int) -> str:
+    """Up to where the log is trained on, as partition:offset, in at most so many characters."""
+    return whole(
+        [f"{partition}:{at}" for (_, partition), at in sorted(record.commits.items())], most
+    )
 
 
 def short_count(number: float) -> str:

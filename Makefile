@@ -22,7 +22,6 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@echo "Setting up $(VENV) (about 200 MB are downloaded the first time) ..."
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@echo "Compiling the codecs, once ..."
 	@$(BIN)/python -m gradstream.wire
 	@touch $@
 
@@ -57,7 +56,7 @@ up: $(VENV)/base ## start the local Kafka, registry and KSQL engine
 down: $(VENV)/base ## stop them; the data stays
 	@$(BIN)/gradstream down $(ARGS)
 
-clean: ## remove .venv and caches (not the stack's data: see gradstream down --help)
+clean: ## remove .venv, caches and out; the stack's data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

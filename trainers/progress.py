@@ -29,6 +29,7 @@ class Watcher:
     def __enter__(self) -> Self:
         if notes.is_terminal:
             self._bar.start()
+            self._task = self._bar.add_task("joining the group", total=None)
         return self
 
     def __exit__(
@@ -44,8 +45,7 @@ class Watcher:
         if not notes.is_terminal:
             self._tell(status)
             return
-        if self._task is None:
-            self._task = self._bar.add_task("", total=None)
+        assert self._task is not None  # since __enter__
         self._bar.update(
             self._task,
             description=self._described(status),

@@ -174,7 +174,7 @@ def cut(text: str, most: int) -> str:
 def whole(items: list[str], most: int) -> str:
     """As many of the items as so many characters hold, and … where there are more: no number is cut in two.
 
-    >>> whole(["1.25", "-3.5", "7"], 11), whole(["1.25", "-3.5"], 11)
+    >>> whole(["1.25", "-3.5", "70"], 11), whole(["1.25", "-3.5"], 11)
     ('1.25 -3.5 …', '1.25 -3.5')
     """
     for number in range(len(items), 0, -1):

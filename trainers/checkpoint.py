@@ -54,6 +54,7 @@ def _between(reader: Reader, at: TopicPartition, end: int) -> Iterator[Records]:
     while True:
         records = reader.fetch(8192, 0.5)
         if len(records):
+            deadline = time.monotonic() + PATIENCE
             count = int((records.offset < end).sum())
             yield records if count == len(records) else _head(records, count)
         if (len(records) and records.offset[-1] >= end - 1) or reader.position().get(at, 0) >= end:
@@ -121,6 +122,12 @@ def check_offsets(
         DataError: TORN_TRANSACTION, TOPIC_RECREATED.
     """
     run = plan.job.run_id
+    if record and record.topic_id and record.topic_id != plan.topic_id:  # took the offsets along
+        raise DataError(
+            "TOPIC_RECREATED",
+            f"run {run!r} was trained on another topic {plan.job.source!r} (id {record.topic_id}, now "
+            f"{plan.topic_id}), so its offsets mean nothing here; train with a new --run",
+        )
     advice = f"train with a new --run; {plan.job.group!r} is the group that disagrees"
     expected = dict(record.commits) if record else {}
     if expected != dict(committed):
@@ -128,12 +135,6 @@ def check_offsets(
             "TORN_TRANSACTION",
             f"run {run!r}: {f'weights of step {record.step}' if record else 'no weights'} stand for offsets "
             f"{_short(expected)}, but {_short(committed)} are committed; {advice}",
-        )
-    if record and record.topic_id and record.topic_id != plan.topic_id:
-        raise DataError(
-            "TOPIC_RECREATED",
-            f"run {run!r} was trained on another topic {plan.job.source!r} (id {record.topic_id}, now "
-            f"{plan.topic_id}), so its offsets mean nothing here; train with a new --run",
         )
 
 

@@ -29,7 +29,7 @@ from trainers import checkpoint
 from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
-from trainers.dead_letters import DeadLetters
+from trainers.dead_letters import DeadLetter, DeadLetters
 from trainers.guards import check_finite, check_losses, check_retention, check_same_log, fenced
 from trainers.interrupts import Broken, Interrupts
 from trainers.job import FULL, Job
@@ -229,6 +229,7 @@ class Trainer:
         self.letters = DeadLetters(f"trainer:{job.run_id}", job.keep_values)
         self.paused: set[TopicPartition] = set()
         self.take_up_state()
+        self.reader.resume(self.reader.assignment())  # an aborted transaction leaves some paused
         self.reader.seek(self.starts)
         self.clock = Clock()
         if not self.trained_here:
@@ -386,9 +387,8 @@ class Trainer:
                 if (decoded := self.decode(records)) is None:
                     return
                 self.sort_in(records, *decoded)
-            if len(records) < CHUNK:  # perhaps the end: markers of transactions are no records
-                for at, position in self.reader.position().items():
-                    self.batches.passed(at, position)
+            for at, position in self.reader.position().items():  # markers are no records
+                self.batches.passed(at, position)
         self.balance()
 
     def decode(self, records: Records) -> tuple[Floats, npt.NDArray[np.uint8]] | None:
@@ -505,22 +505,25 @@ class Trainer:
 
     def due(self) -> bool:
         """Whether it is time to publish: something has changed, and the interval is over."""
-        if not self.changed and not len(self.letters):
+        letters = len(self.ready_letters())
+        if not self.changed and not letters:
             return False
-        if self.job.publish_steps is not None and len(self.letters) < LETTERS:
+        if self.job.publish_steps is not None and letters < LETTERS:
             return self.changed and self.step % self.job.publish_steps == 0
-        return len(self.letters) >= LETTERS or self.clock.seconds >= self.job.publish_seconds
+        return letters >= LETTERS or self.clock.seconds >= self.job.publish_seconds
+
+    def ready_letters(self) -> list[DeadLetter]:
+        """Dead letters that the next transaction takes; others wait behind a good record that waits for its batch."""
+        if not len(self.letters):
+            return []
+        return self.letters.before(self.goal if self.job.in_epochs else self.batches.positions())
 
     # Publish
 
     def publish(self, reason: str = "") -> None:
         """One transaction: weights, dead letters, offsets."""
-        record = self.record(reason)
-        if self.job.in_epochs:
-            letters = self.letters.before(self.goal)
-        else:
-            letters = self.letters.before(record.commits)
-        record = replace(record, records_rejected=self.rejected + len(letters))
+        letters = self.ready_letters()
+        record = replace(self.record(reason), records_rejected=self.rejected + len(letters))
         self.clock.restart()
         with self.clock.stage("publish"):
             checkpoint.publish(
@@ -583,12 +586,12 @@ class Trainer:
         if reason == "interrupted":
             # In epochs there is nothing to publish before the log has been read. And who asks to stop while the
             # broker is away does not want to wait for it: what is not committed is trained again.
-            news = self.changed or (len(self.letters) and not self.job.in_epochs)
+            news = self.changed or (self.ready_letters() and not self.job.in_epochs)
             if news and self.reader.trouble is None:
                 self.publish()
-        elif self.changed or len(self.letters) or (self.last and not self.last.reason):
+        elif self.changed or self.ready_letters() or (self.last and not self.last.reason):
             self.publish(reason)
-        elif reason == "end of the log":
+        elif reason == "end of the log" and not self.trained_here:
             reason = "nothing new"
         self.tell(at_once=True)
         return self.result(reason)

@@ -91,7 +91,6 @@ class ConfluentReader(Reader):
         if not self._held:
             self._held = self._consume(max_records, min(timeout, LONGEST_WAIT))
         self._raise_from_callback()
-        self._held = self._interpret(self._held)
         records = self._take(max_records)
         self._look_whether_topics_are_there(quiet=len(records) == 0)
         return records
@@ -116,16 +115,21 @@ class ConfluentReader(Reader):
         found: list[Any] = self._consumer.consume(most, timeout)
         return found
 
-    def _interpret(self, messages: list[Any]) -> list[Any]:
-        """The messages that are records; acts on the others, and keeps the records if one of those is an error."""
-        good = [message for message in messages if message.error() is None]
-        if len(good) == len(messages):
-            return good
-        self._held = good
-        errors = [message for message in messages if message.error() is not None]
-        found = [self._interpret_one(message) for message in errors]
-        for worst in filter(None, found):
-            raise worst
+    def _interpret(self, count: int) -> list[Any]:
+        """The records among the first messages that we hold; acts on the others.
+
+        What lies behind them stays unread, the end of a partition too: positions must not run ahead of the records.
+        If one of them is an error, the records are held on.
+        """
+        first, rest = self._held[:count], self._held[count:]
+        good = [message for message in first if message.error() is None]
+        if len(good) < len(first):
+            self._held = good + rest
+            errors = [message for message in first if message.error() is not None]
+            found = [self._interpret_one(message) for message in errors]
+            for worst in filter(None, found):
+                raise worst
+        self._held = rest
         return good
 
     def _interpret_one(self, message: Any) -> GradstreamError | None:
@@ -143,7 +147,7 @@ class ConfluentReader(Reader):
             if n and size > CHUNK_BYTES:
                 break
             n += 1
-        taken, self._held = self._held[:n], self._held[n:]
+        taken = self._interpret(n)
         for message in taken:
             self._reached((message.topic(), message.partition()), message.offset() + 1)
         if taken:
@@ -281,10 +285,12 @@ class ConfluentReader(Reader):
         return low, high
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_open()
         self._check_owned(partitions)
         self._consumer.pause([Place(*at) for at in partitions])
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_open()
         self._check_owned(partitions)
         self._consumer.resume([Place(*at) for at in partitions])
 

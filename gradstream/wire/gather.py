@@ -70,7 +70,8 @@ def sort_out(messages, n, limit, errors, slot, slot_topic, slot_partition, slot_
     """Part good messages from errors, and find which partitions they belong to.
 
     Args:
-        messages: int64 (n,), addresses; the good ones are moved to the front, in their order.
+        messages: int64 (n,), addresses; the good ones are moved, in their order, to before the first that was not
+            looked at, and what lies before them is 0: each message is in one place only, wherever Ctrl-C comes.
         limit: most bytes of values, and of keys, to take; and one message always.
         errors: int64 (n,), takes the addresses of those that are errors.
         slot: int32 (n,), takes the slot of each good message.
@@ -79,20 +80,24 @@ def sort_out(messages, n, limit, errors, slot, slot_topic, slot_partition, slot_
     Returns:
         how many messages were looked at, of them good, of them errors; bytes of values and of keys; slots used.
     """
-    good, bad, used, here = 0, 0, 0, 0
+    looked, good, bad, used, here = 0, 0, 0, 0, 0
     value_bytes, key_bytes = 0, 0
     for i in range(n):
         message = messages[i]
+        if message == 0:  # Ctrl-C came after it was given back
+            looked += 1
+            continue
         if _word(message, ERR) & 0xFFFFFFFF != 0:
             errors[bad] = message
             bad += 1
+            looked += 1
             continue
         values, keys = (
             value_bytes + _word(message, PAYLOAD_LENGTH),
             key_bytes + _word(message, KEY_LENGTH),
         )
         if good > 0 and max(values, keys) > limit:
-            return i, good, bad, value_bytes, key_bytes, used
+            break
         topic, partition = _word(message, TOPIC), np.int32(_word(message, PARTITION) & 0xFFFFFFFF)
         if (
             used == 0 or slot_topic[here] != topic or slot_partition[here] != partition
@@ -102,15 +107,20 @@ def sort_out(messages, n, limit, errors, slot, slot_topic, slot_partition, slot_
                 here += 1
             if here == used:
                 if used == len(slot_topic):
-                    return i, good, bad, value_bytes, key_bytes, used
+                    break
                 slot_topic[here], slot_partition[here] = topic, partition
                 used += 1
         slot_last[here] = _word(message, OFFSET)
         slot[good] = here
         messages[good] = message
         good += 1
+        looked += 1
         value_bytes, key_bytes = values, keys
-    return n, good, bad, value_bytes, key_bytes, used
+    if good < looked:
+        for i in range(good - 1, -1, -1):
+            messages[looked - good + i] = messages[i]
+        messages[: looked - good] = 0
+    return looked, good, bad, value_bytes, key_bytes, used
 
 
 @numba.njit(cache=True, nogil=True)

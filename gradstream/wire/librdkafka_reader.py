@@ -144,10 +144,9 @@ class LibrdkafkaReader(Reader):
         looked, good, bad, value_bytes, key_bytes, used = gather.sort_out(
             held, n, CHUNK_BYTES, errors, slot, topics, partitions, last
         )
+        self._from += looked - good
         if bad:
             # What is good lies before what was not looked at, so that an error here loses nothing.
-            held[looked - good : looked] = held[:good].copy()
-            self._from += looked - good
             self._interpret(errors[:bad])
         held = self._messages[self._from : self._from + good]
         names = [self._lib.topic_name(int(pointer)).decode() for pointer in topics[:used]]
@@ -357,11 +356,13 @@ class LibrdkafkaReader(Reader):
         return low.value, high.value
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_open()
         self._check_owned(partitions)
         with PartitionList(partitions) as wanted:
             self._check(self._lib.pause_partitions(self._handle, wanted.pointer), "pause")
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
+        self._check_open()
         self._check_owned(partitions)
         with PartitionList(partitions) as wanted:
             self._check(self._lib.resume_partitions(self._handle, wanted.pointer), "resume")

@@ -343,6 +343,53 @@ def test_more_partitions_than_a_chunk_has_slots_make_more_chunks() -> None:
     assert partitions.tolist() == [0, 1, 3]
     assert last.tolist() == [40, 41, 43]
     assert errors[0] == raw.ctypes.data + 72 * 2
+    # Each message in one place, so that whoever gives back what is left does so once.
+    assert ((messages - raw.ctypes.data) // 72)[1:].tolist() == [0, 1, 3, 4, 5]
+    assert messages[0] == 0
+    found = gather.sort_out(messages, n, 1 << 30, errors, slot, topics, partitions, last)
+    assert found[:3] == (4, 3, 0)
+
+
+def test_a_position_does_not_run_ahead_of_records_that_are_held(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """The end of the log may have come in while most records wait for the next chunk."""
+    monkeypatch.setattr(f"gradstream.wire.{client}_reader.CHUNK_BYTES", 1000)
+    fill(services, topic, [b"x" * 400] * 50)
+    at = (topic, 0)
+    with open_log_reader(services, {at: 0}, client=client) as reader:
+        time.sleep(1.0)  # so that all of it, and its end, lie in the client's queue
+        seen = 0
+        deadline = time.monotonic() + 20
+        while seen < 50:
+            records = reader.fetch(1000, 0.1)
+            seen += len(records)
+            assert reader.position().get(at, 0) == seen
+            assert time.monotonic() < deadline
+
+
+def test_what_ctrl_c_leaves_is_given_back_once(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it comes in fetch(), the reader can still be closed, and after a seek be read."""
+    fill(services, topic, [b"x"] * 3000)
+    at = (topic, 0)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("_interpret", "_columns", "_reached", "_look_whether_topics_are_there"):
+        with open_log_reader(services, {at: 0}, client="librdkafka") as reader:
+            with monkeypatch.context() as patch:
+                patch.setattr(reader, name, interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    for _ in range(50):
+                        reader.fetch(1000, 0.2)
+            reader.seek({at: 0})
+            seen = 0
+            while seen < 3000:
+                seen += len(reader.fetch(1000, 0.2))
+            assert reader.position()[at] == 3000
 
 
 def test_two_million_records_leave_no_memory_behind(

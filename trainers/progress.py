@@ -39,7 +39,7 @@ class Watcher:
         trace: TracebackType | None,
     ) -> None:
         if notes.is_terminal:
-            self._bar.stop()
+            self._bar.__exit__(kind, error, trace)
 
     def status(self, status: Status) -> None:
         if not notes.is_terminal:

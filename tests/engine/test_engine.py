@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from gradstream.config import Services
+from gradstream.errors import GradstreamError
 from gradstream.shell import apply
 from gradstream.shell.client import KsqlClient, RefusedStatementError
 from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
@@ -487,6 +488,30 @@ def test_create_or_replace_goes_on_where_the_query_was(
     assert second["commandStatus"]["queryId"] == first["commandStatus"]["queryId"]
     client.execute(f"INSERT INTO {raw} VALUES (2, 'b', 2.0);")
     assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1, None], [2, "b"]])
+
+
+def test_create_or_replace_loses_nothing_that_the_query_had_not_read(
+    client: KsqlClient, services: Services, unique: Unique, eventually: Eventually
+) -> None:
+    raw, made = unique("RAW").upper(), unique("MADE").upper()
+    source(client, raw, "JSON")
+    (entity,) = client.execute(f"CREATE STREAM {made} AS SELECT ID FROM {raw};")  # from the latest
+    client.execute(f"PAUSE {entity['commandStatus']['queryId']};")
+    time.sleep(1.5)  # the longest wait for a record is over, so none is read any more
+    client.execute(f"INSERT INTO {raw} VALUES (1, 'a', 1.0);")
+    client.execute(f"CREATE OR REPLACE STREAM {made} AS SELECT ID, NAME FROM {raw};")
+    assert eventually(lambda: rows(client, f"SELECT * FROM {made};") == [[1, "a"]])
+
+
+def test_a_statement_that_cannot_be_logged_stops_no_later_one(
+    client: KsqlClient, unique: Unique
+) -> None:
+    raw, made = unique("RAW").upper(), unique("MADE").upper()
+    source(client, raw, "JSON")
+    long = "x" * 1_000_100  # fits into a request, not into a record
+    with pytest.raises(GradstreamError, match="RECORD_TOO_LARGE|over the limit"):
+        client.execute(f"CREATE STREAM {made} AS SELECT '{long}' AS A FROM {raw};")
+    source(client, unique("RAW").upper(), "JSON")
 
 
 def test_a_paused_query_waits(client: KsqlClient, unique: Unique, eventually: Eventually) -> None:

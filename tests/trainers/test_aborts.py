@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gradstream.config import Services
+from gradstream.errors import DataError
 from gradstream.wire.kafka import delete_topics, ensure_topics
 from gradstream.wire.records import TopicPartition
 from gradstream.wire.writer import OutcomeUnknown, TransactionAborted, Writer
@@ -99,5 +100,5 @@ def test_a_topic_made_anew_is_told_as_such(services: Services, unique: Unique) -
     delete_topics(services, [topic.name])
     ensure_topics(services, {topic.name: 1})
     topic.send(*data(800, 2))
-    with pytest.raises(Exception, match="^TOPIC_RECREATED: run "):
+    with pytest.raises(DataError, match=r"^TOPIC_RECREATED: run "):
         train(job, services)

@@ -369,7 +369,7 @@ def test_a_position_does_not_run_ahead_of_records_that_are_held(
 
 
 def test_what_ctrl_c_leaves_is_given_back_once(
-    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, drain: Any
 ) -> None:
     """Wherever it comes in fetch(), the reader can still be closed, and after a seek be read."""
     fill(services, topic, [b"x"] * 3000)
@@ -380,11 +380,9 @@ def test_what_ctrl_c_leaves_is_given_back_once(
 
     for name in ("_interpret", "_columns", "_reached", "_look_whether_topics_are_there"):
         with open_log_reader(services, {at: 0}, client="librdkafka") as reader:
-            with monkeypatch.context() as patch:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                 patch.setattr(reader, name, interrupted)
-                with pytest.raises(KeyboardInterrupt):
-                    for _ in range(50):
-                        reader.fetch(1000, 0.2)
+                drain(reader, 4000)
             reader.seek({at: 0})
             seen = 0
             while seen < 3000:

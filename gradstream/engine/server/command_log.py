@@ -141,7 +141,11 @@ class CommandLog:
     def _append(self, record: Mapping[str, Any]) -> None:
         assert self._writer is not None, "lead() comes first"
         self._writer.begin()
-        self._writer.send(self.topic, pa.array([orjson.dumps(record)], pa.binary()))
+        try:
+            self._writer.send(self.topic, pa.array([orjson.dumps(record)], pa.binary()))
+        except BaseException:
+            self._writer.abort()  # or no later statement could be written
+            raise
         self._writer.commit(None, None)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
 from gradstream.wire.kafka import begin_offsets, committed_offsets, end_offsets, partitions
-from gradstream.wire.reader import Reader, open_log_reader, open_reader
+from gradstream.wire.reader import EARLIEST, Reader, open_log_reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Fenced, TransactionAborted, Writer
@@ -304,6 +304,8 @@ class PersistentQuery:
         target = {}
         for at in owned:
             known = committed.get(at, self.start_offsets.get(at, self._first.get(at)))
+            if at not in committed and self.start_offsets and at not in self.start_offsets:
+                known = EARLIEST  # the partition is younger than the query, so all of it is new
             if known is not None:
                 target[at] = known
         if target:

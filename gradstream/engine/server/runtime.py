@@ -401,7 +401,10 @@ class Engine:
         if action.topic:
             self._ensure_topic(action.topic, kafka.partitions(self.services, source_topic))
         start: dict[TopicPartition, int] = {}
-        if not old and _reset({**self.defaults, **properties}) == "latest":
+        if old and old.plan.source.topic == source_topic:
+            # It goes on where the old one is, and where that has committed nothing yet, where it began.
+            start = old.start_offsets or kafka.begin_offsets(self.services, source_topic)
+        elif _reset({**self.defaults, **properties}) == "latest":
             start = kafka.end_offsets(self.services, source_topic)
         shown = {f"{topic}:{number}": offset for (topic, number), offset in start.items()}
         query = self._query(action, properties, start)  # registers schemas

@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import pytest
 
@@ -26,7 +27,13 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         return
     from gradstream.stack import LocalStack
 
-    with LocalStack(home=tmp_path_factory.mktemp("stack")) as stack:
+    with (
+        LocalStack(home=tmp_path_factory.mktemp("stack")) as stack,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Commands that a test runs find the services as a user's would.
+        for name, value in asdict(stack.services).items():
+            patch.setenv(f"GRADSTREAM_{name.upper()}", value)
         yield stack.services
 
 

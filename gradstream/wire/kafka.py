@@ -224,11 +224,29 @@ def _offsets(
     level = IsolationLevel[isolation.upper()]
     asked = {TopicPartition(topic, partition): spec for partition in range(count)}
     client = admin(services)
-    found = client.list_offsets(asked, isolation_level=level, request_timeout=timeout)
-    return {
-        (at.topic, at.partition): answer(services, future.result, timeout).offset
-        for at, future in found.items()
-    }
+    deadline = time.monotonic() + timeout
+    while True:
+        found = client.list_offsets(asked, isolation_level=level, request_timeout=timeout)
+        try:
+            return {
+                (at.topic, at.partition): answer(services, future.result, timeout).offset
+                for at, future in found.items()
+            }
+        except UnavailableError as error:
+            # A partition that was made a moment ago, or moves, has a leader soon.
+            if _leaderless(error) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            raise
+
+
+def _leaderless(error: UnavailableError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause.args[0].code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
 
 
 def topic_ids(services: Services, topics: Iterable[str], timeout: float = ANSWER) -> dict[str, str]:

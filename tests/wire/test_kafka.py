@@ -127,3 +127,13 @@ def test_what_the_broker_refuses_is_told_in_its_words(
 ) -> None:
     with pytest.raises(UnavailableError, match=r"TOPIC_REFUSED.*cleanup\.policy"):
         kafka.ensure_topics(services, {unique("wire"): 1}, {"cleanup.policy": "sometimes"})
+
+
+@pytest.mark.integration
+def test_a_topic_has_offsets_from_its_first_moment(
+    services: Services, unique: Callable[[str], str]
+) -> None:
+    for _ in range(8):
+        topic = unique("new")
+        kafka.ensure_topics(services, {topic: 6})
+        assert kafka.end_offsets(services, topic) == {(topic, at): 0 for at in range(6)}

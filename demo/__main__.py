@@ -187,8 +187,8 @@ def stages_table(story: Story, published: dict[str, list[WeightsRecord]]) -> Tab
     """Seconds and records a second of each step, and what took the trainer longest."""
     table = Table(title="Where the time went", title_justify="left", box=None)
     table.add_column("step", no_wrap=True)
-    table.add_column("seconds", justify="right")
-    table.add_column("records/s", justify="right")
+    table.add_column("seconds", justify="right", min_width=7)  # a narrow terminal cuts no number
+    table.add_column("records/s", justify="right", min_width=10)
     table.add_column("of which", no_wrap=True)
     for step, seconds in story.stages.items():
         records = published.get(step, [])

@@ -73,6 +73,8 @@ def up(argv: list[str]) -> int:
     else:
         notes.print(f"Runs already in {home()}.")
     for name, address in asdict(stack.services).items():
+        if name == "ksql_url" and given.no_engine:
+            continue
         results.print(f"GRADSTREAM_{name.upper()}={address}", soft_wrap=True)
     return 0
 

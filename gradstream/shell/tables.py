@@ -106,7 +106,8 @@ def _topic(found: Mapping[str, Any]) -> list[object]:
 
 
 def _query(found: Mapping[str, Any]) -> list[object]:
-    return [found["id"], found.get("queryType"), found.get("state"), found.get("queryString")]
+    statement = str(found.get("queryString", "")).replace("IF NOT EXISTS ", "", 1)
+    return [found["id"], found.get("queryType"), found.get("state"), statement]
 
 
 _SOURCE = ("name", "topic", "key", "value")

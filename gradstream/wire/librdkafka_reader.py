@@ -87,8 +87,11 @@ class LibrdkafkaReader(Reader):
         self._raised: BaseException | None = None  # in a callback, where nobody could catch it
         self._timestamp = librdkafka.address(self._lib.message_timestamp)
         self._destroy = librdkafka.address(self._lib.message_destroy)
-        self._messages = np.zeros(0, np.int64)  # addresses; those in [_from, _to) are still ours
+        # Addresses of what is ours: those in [_from, _to), and errors.
+        self._messages = np.zeros(0, np.int64)
+        self._errors = np.zeros(0, np.int64)
         self._from = self._to = 0
+        self._pulls = 0  # that have begun and not ended; one that Ctrl-C cut short never does
         # ctypes frees a callback that nobody holds, so we do.
         self._callbacks = (
             librdkafka.RebalanceCallback(self._on_change),
@@ -126,10 +129,14 @@ class LibrdkafkaReader(Reader):
             return
         at = self._to
         into = self._messages.ctypes.data + 8 * at
+        self._pulls += 1
         got = max(0, self._lib.consume_batch_queue(self._queue, int(timeout * 1000), into, most))
         if self._to < at:  # a rebalance in there dropped some that we held
-            self._messages[self._to : self._to + got] = self._messages[at : at + got].copy()
+            found = self._messages[at : at + got].copy()
+            self._messages[at : at + got] = 0
+            self._messages[self._to : self._to + got] = found
         self._to += got
+        self._pulls -= 1
 
     def _take(self, max_records: int) -> Records:
         """The messages that we hold, as columns; errors among them first."""
@@ -138,7 +145,9 @@ class LibrdkafkaReader(Reader):
             self._from = self._to = 0
             return self._empty()
         n = len(held)
-        errors, slot = np.empty(n, np.int64), np.empty(n, np.int32)
+        gather.give_back(self._errors, len(self._errors), self._destroy)  # after a Ctrl-C only
+        self._errors = errors = np.zeros(n, np.int64)
+        slot = np.empty(n, np.int32)
         topics, partitions = np.empty(_SLOTS, np.int64), np.empty(_SLOTS, np.int32)
         last = np.empty(_SLOTS, np.int64)
         looked, good, bad, value_bytes, key_bytes, used = gather.sort_out(
@@ -403,7 +412,9 @@ class LibrdkafkaReader(Reader):
         finally:
             self._owned = frozenset()
             self._lib.queue_destroy(self._queue)
-            self._lib.destroy_flags(self._handle, librdkafka.DESTROY_WITHOUT_CLOSE)
+            # After a pull cut short, librdkafka would wait for ever for messages that nobody knows.
+            if not self._pulls:
+                self._lib.destroy_flags(self._handle, librdkafka.DESTROY_WITHOUT_CLOSE)
         self._raise_from_callback()
 
     def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -423,12 +434,13 @@ class LibrdkafkaReader(Reader):
         gone = held[~keep]
         gather.give_back(gone, len(gone), self._destroy)
         kept = held[keep].copy()
+        held[:] = 0
         self._to = self._from + len(kept)
         self._messages[self._from : self._to] = kept
 
     def _give_back_held(self) -> None:
-        held = self._messages[self._from : self._to]
-        gather.give_back(held, len(held), self._destroy)
+        for messages in (self._messages[self._from : self._to], self._errors):
+            gather.give_back(messages, len(messages), self._destroy)
         self._from = self._to = 0
 
     def _check(self, code: int, what: str) -> None:

@@ -375,14 +375,15 @@ def test_what_ctrl_c_leaves_is_given_back_once(
     fill(services, topic, [b"x"] * 3000)
     at = (topic, 0)
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     for name in ("_interpret", "_columns", "_reached", "_look_whether_topics_are_there"):
         with open_log_reader(services, {at: 0}, client="librdkafka") as reader:
-            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(reader, name, interrupted)
+            monkeypatch.setattr(reader, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
                 drain(reader, 4000)
+            monkeypatch.undo()
             reader.seek({at: 0})
             seen = 0
             while seen < 3000:

@@ -52,8 +52,11 @@ def main(argv: list[str]) -> int:
     try:
         begun = time.perf_counter()
         services = stack.services
-        story, records = tell(services, Topics.free(services))
+        topics = Topics.free(services)
+        story, records = tell(services, topics)
         show(story, records)
+        if not arguments.keep:
+            pipeline.drop(services, topics)
         results.print(f"picture: {picture(story, arguments.out)}", markup=False, soft_wrap=True)
         notes.print(f"the pipeline took {time.perf_counter() - begun:.1f} s")
     finally:

@@ -24,6 +24,7 @@ from gradstream.wire.reader import open_log_reader
 from gradstream.wire.registry import Registry
 from producers import statements
 from producers.fraud import Fraud, V
+from producers.identifiers import stored
 from producers.regression import GOLDEN_ROWS, Regression
 from producers.send import Sent, produce
 from producers.statements import Pipeline
@@ -86,6 +87,14 @@ def produce_fraud(services: Services, topic: str, on_count: OnCount) -> Sent:
 def apply(services: Services, pipeline: Pipeline) -> None:
     with KsqlClient(services.ksql_url) as client:
         client.execute(statements.statements(pipeline))
+
+
+def drop(services: Services, topics: Topics) -> None:
+    """Ends the queries and forgets the streams, so that no later start runs them again; the topics stay."""
+    with KsqlClient(services.ksql_url) as client:
+        for pipeline in (topics.regression, topics.fraud):
+            for topic in (pipeline.training_topic, pipeline.source_topic):
+                client.execute(f"DROP STREAM IF EXISTS {stored(topic, topic)};")
 
 
 def read_all(services: Services, topic: str, expected: int, on_count: OnCount) -> pa.Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import difflib
 import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -86,6 +88,7 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     """Run a command's ``main(argv) -> exit code`` as a process: SIGTERM as Ctrl-C, errors as one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
+    sys.unraisablehook = _again
     try:
         code = main(arguments)
         sys.stdout.flush()
@@ -110,6 +113,16 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
         )
         code = 70
     sys.exit(code)
+
+
+def _again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that came where Python cannot raise, as in a callback of the import lock, comes again a moment later."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        later = threading.Timer(0.02, _thread.interrupt_main)  # here it would be swallowed again
+        later.daemon = True
+        later.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -53,3 +55,27 @@ def test_an_error_finds_no_bar_on_the_screen(
     left = screen.getvalue()
     # On a terminal the last that is said to it is to erase the line of the bar.
     assert left.rstrip().endswith("\x1b[2K") if terminal else not left
+
+
+def test_ctrl_c_where_python_cannot_raise_comes_again() -> None:
+    program = """
+import os, signal
+from gradstream.command import run
+
+class Loud:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+def main(argv):
+    Loud()  # its end swallows the interrupt
+    for _ in range(10**8):
+        pass
+    return 0
+
+run(main, [])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip() == "stopped"

@@ -77,7 +77,7 @@ def test_a_trainer_leaves_weights_and_offsets_that_agree(
     check_gone(ended)
     assert "go on with: gradstream train" in ended.err
     before = published(topic)
-    assert f"step {before[-1].step:,}," in ended.err  # what it says is what is committed
+    assert f"step {before[-1].step:,}:" in ended.err  # what it says is what is committed
     assert f"sha256 {before[-1].sha256[:12]}" in ended.err
 
     # The next one finds weights and offsets that agree, or would refuse to start (TORN_TRANSACTION).

@@ -88,6 +88,10 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
     """Run a command's ``main(argv) -> exit code`` as a process: SIGTERM as Ctrl-C, errors as one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # else a shell has us ignore it
+        signal.signal(signal.SIGINT, _as_interrupt)
     sys.unraisablehook = _again
     try:
         code = main(arguments)
@@ -125,5 +129,14 @@ def _again(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+_asked_to_stop = threading.Event()
+
+
+def asked_to_stop() -> bool:
+    """Whether Ctrl-C or SIGTERM has come, even if a library has swallowed the KeyboardInterrupt since."""
+    return _asked_to_stop.is_set()
+
+
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:
+    _asked_to_stop.set()
     raise KeyboardInterrupt

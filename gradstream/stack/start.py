@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from gradstream.config import Services
 from gradstream.errors import UnavailableError
 from gradstream.stack import archives, broker, engine, process, ready, registry, state
@@ -209,8 +211,9 @@ class Start:
         return "\n".join(filter(None, (process.tail(log) for log in logs)))
 
     def _undo(self) -> None:
-        started = [process.find(self.children[name], self.folders.home) for name in self.handles]
-        process.stop([found for found in started if found], QUICK)
+        # By their handles: a launcher that is just replacing itself shows no environment to know it by.
+        started = [psutil.Process(of.pid) for of in self.handles.values() if of.poll() is None]
+        process.stop(started, QUICK)
         archives.discard(self.folders)
         for name, handle in self.handles.items():
             handle.poll()

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from gradstream.errors import UsageError
+from trainers.descent import Descent, OptimizerName, Schedule
 
 FULL = 0  # batch_size of full-batch descent
 NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -23,9 +24,19 @@ class Job:
 
     Attributes:
         source: Avro topic.
-        target: column that the model is to predict.
+        target: column that the model is to predict; a model that reconstructs its features needs none, and takes one as
+            the label of what is to be found.
         features: columns that it predicts from; empty: all other numeric columns of the topic's latest schema.
         run: names the chain of weights; the same run again goes on where it stopped. Empty: source-model.
+        layers: widths of a network's inner layers; empty: those of the model.
+        resume_with: a backend that goes on with what another one has learned; empty: only the same goes on.
+        device: cpu, gpu, gpu:N, or auto.
+        exact: least squares from sums of products, without descent; with ``epochs`` and full batches the weights that
+            so many epochs of descent would give. Linear models only.
+        optimizer … schedule_steps: see trainers.descent.Descent.
+        standardise: scale each feature to mean 0 and variance 1, learned from records already trained on.
+        class_weights: of the classes 0 and 1 in the loss, or ``balanced``: by how often each was seen. None: 1 and 1,
+            and for a model that reconstructs 1 and 0, so that it learns the normal rows only.
         batch_size: records a step; FULL (0): the whole bounded log.
         epochs: times over the bounded log. With 1 the log is trained on as it is read; with more, or in full batches,
             it is read once into a local spill.
@@ -40,14 +51,28 @@ class Job:
     """
 
     source: str
-    target: str
+    target: str = ""
     features: tuple[str, ...] = ()
     run: str = ""
     model: str = "linear"
     bias: bool = True
+    layers: tuple[int, ...] = ()
     backend: str = "numpy"
+    resume_with: str = ""
+    device: str = "cpu"
+    dtype: str = "float64"
+    exact: bool = False
     batch_size: int = 256
     learning_rate: float = 0.01
+    optimizer: OptimizerName = "sgd"
+    momentum: float = 0.9
+    l2: float = 0.0
+    clip: float | None = None
+    schedule: Schedule = "constant"
+    power: float = 0.5
+    schedule_steps: int = 10_000
+    standardise: bool = False
+    class_weights: tuple[float, float] | Literal["balanced"] | None = None
     epochs: int = 1
     shuffle: bool = True
     seed: int = 0
@@ -82,9 +107,22 @@ class Job:
         return f"gradstream-train-{self.run_id}-{self.source}"
 
     @property
+    def descent(self) -> Descent:
+        return Descent(
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            l2=self.l2,
+            clip=self.clip,
+            schedule=self.schedule,
+            power=self.power,
+            schedule_steps=self.schedule_steps,
+        )
+
+    @property
     def in_epochs(self) -> bool:
         """Whether the log is spilled and descended over, rather than trained on as it comes."""
-        return self.epochs > 1 or self.batch_size == FULL
+        return (self.epochs > 1 or self.batch_size == FULL) and not self.exact
 
     def configuration_hash(self, features: tuple[str, ...]) -> str:
         """SHA-256 of all that decides the numbers, as canonical JSON."""

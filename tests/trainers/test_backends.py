@@ -1,21 +1,39 @@
-"""One contract, every backend: the same answers, state as a value, names imported on demand."""
+"""One contract, every backend × model: the same answers, state as a value, names imported on demand."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import time
+from itertools import product
 
 import numpy as np
 import pytest
 
 from gradstream.errors import ConfigError, UnavailableError, UsageError
-from trainers import backends
-from trainers.backends import Backend, Entry
-from trainers.models import Floats, linear
+from trainers import backends, models
+from trainers.backends import Backend, Entry, State
+from trainers.descent import Descent
+from trainers.models import Floats
 
-NAMES = sorted(backends.BACKENDS)
+NAMES = list(backends.BACKENDS)
+MODELS = list(models.MODELS)
 GOLDEN = np.array([2.95985985, 2.03296496])
+# Everything that a step may hold, each on its own and together.
+DESCENTS = {
+    "sgd": Descent(0.05),
+    "momentum": Descent(0.02, "momentum"),
+    "adam": Descent(0.01, "adam"),
+    "l2": Descent(0.05, l2=0.1),
+    "clip": Descent(0.05, clip=0.05),
+    "inverse": Descent(0.05, schedule="inverse"),
+    "cosine": Descent(0.05, schedule="cosine", schedule_steps=150),
+    "all": Descent(0.01, "adam", l2=0.01, clip=0.5, schedule="cosine", schedule_steps=300),
+}
+
+every_backend = pytest.mark.parametrize("name", NAMES)
+every_pair = pytest.mark.parametrize(("name", "model"), list(product(NAMES, MODELS)))
 
 
 def golden_data() -> tuple[Floats, Floats]:
@@ -25,129 +43,294 @@ def golden_data() -> tuple[Floats, Floats]:
     return x[:, np.newaxis], 3 + 2 * x + noise
 
 
-def gaussian(rows: int, features: int) -> tuple[Floats, Floats]:
+def data(model: str, rows: int, features: int) -> tuple[Floats, Floats]:
+    """Features and a target that suits the model."""
     random = np.random.default_rng(7)
     X = random.normal(size=(rows, features))
-    return X, X @ np.arange(1.0, features + 1) + 0.5 + 0.1 * random.normal(size=rows)
+    answer = X @ np.linspace(-1, 1, features) + 0.5 + 0.1 * random.normal(size=rows)
+    return X, answer if model == "linear" else (answer > 0.5).astype(np.float64)
 
 
-def made(name: str, features: int, rate: float = 0.01) -> Backend:
-    return backends.get(name)(linear(features), rate)
+def made(
+    name: str, model: str, features: int, descent: Descent | None = None, dtype: str = "float64"
+) -> Backend:
+    if name not in backends.available():
+        pytest.skip(f"{backends.BACKENDS[name].needs} is not installed")
+    kind = backends.get(name)
+    if dtype not in kind.dtypes:
+        pytest.skip(f"{name} computes in {', '.join(kind.dtypes)} only")
+    return kind(models.get(model, features), descent or Descent(0.05), dtype=dtype)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def trained(backend: Backend, X: Floats, y: Floats, batch_size: int, **more: Floats) -> State:
+    return backend.steps(backend.init(3), backend.model.design(X), y, batch_size, **more).state
+
+
+def hash_of(backend: Backend, state: State) -> str:
+    tensors = backend.export(state)
+    return hashlib.sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
+
+
+def assert_close(found: dict[str, Floats], wanted: dict[str, Floats], tolerance: float) -> None:
+    """Relative to the largest number of each tensor, so that one that is near zero by chance counts for little."""
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].shape == tensor.shape, name
+        assert found[name].dtype == np.float64, name
+        scale = max(float(np.abs(tensor).max()), 1e-3)
+        np.testing.assert_allclose(
+            found[name], tensor, rtol=0, atol=tolerance * scale, err_msg=name
+        )
+
+
+@every_backend
 def test_golden_descent(name: str) -> None:
     x, d = golden_data()
-    backend = made(name, 1, 0.001)
+    backend = made(name, "linear", 1, Descent(0.001))
     X = backend.model.design(x)
-    state, losses = backend.steps(backend.init(), X, d, len(d), passes=10_000)
+    state, losses, _ = backend.steps(backend.init(), X, d, len(d), passes=10_000)
     np.testing.assert_allclose(backend.export(state)["w"], GOLDEN, rtol=0, atol=1e-8)
     assert losses.shape == (10_000,)
     assert np.all(np.diff(losses) < 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_agrees_with_pure_python_after_200_steps(name: str) -> None:
-    features, target = gaussian(200 * 32 - 5, 10)  # the last batch is short
+@pytest.mark.parametrize("how", DESCENTS)
+@every_pair
+def test_agrees_with_pure_python_after_200_steps(name: str, model: str, how: str) -> None:
+    features, target = data(model, 200 * 32 - 5, 6)  # the last batch is short
     ends = []
-    for each in ("python", name):
-        backend = made(each, 10)
-        X = backend.model.design(features)
-        state, losses = backend.steps(backend.init(), X, target, 32)
-        assert len(losses) == 200
-        ends.append((backend.export(state)["w"], losses))
-    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=1e-12)
-    np.testing.assert_allclose(ends[1][1], ends[0][1], rtol=1e-10)
+    for each in (name, "python"):
+        backend = made(each, model, 6, DESCENTS[how])
+        state, losses, scores = backend.steps(
+            backend.init(3), backend.model.design(features), target, 32
+        )
+        assert losses.shape == (200,)
+        assert (scores is None) == (model == "linear")
+        if scores is None:
+            scores = np.empty(0)
+        ends.append({**backend.export(state), "scores": scores, "losses": losses})
+    ends = [{k: v for k, v in end.items() if v.size} for end in ends]
+    assert_close(ends[0], ends[1], 1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_matches_finite_differences(name: str) -> None:
-    features, target = gaussian(50, 3)
-    backend = made(name, 3, rate=1.0)
-    X = backend.model.design(features)
-    w = np.array([0.3, -1.0, 2.0, 0.1])
-    state, loss = backend.step(backend.load({"w": w}), X, target)
-    gradient = w - backend.export(state)["w"]
-
-    def mean_square(at: Floats) -> float:
-        return float(np.mean((X @ at - target) ** 2))
-
-    h = 1e-6
-    numeric = [(mean_square(w + h * e) - mean_square(w - h * e)) / (2 * h) for e in np.eye(4)]
-    np.testing.assert_allclose(gradient, numeric, rtol=1e-7)
-    assert loss == pytest.approx(mean_square(w), rel=1e-12)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_how_batches_are_grouped_into_calls_changes_no_bit(name: str) -> None:
-    features, target = gaussian(640, 4)
-    backend = made(name, 4)
-    X = backend.model.design(features)
-    whole, _ = backend.steps(backend.init(), X, target, 64)
-    state = backend.init()
-    for first in range(0, 640, 64):
-        state, _ = backend.step(state, X[first : first + 64], target[first : first + 64])
-    assert backend.export(state)["w"].tobytes() == backend.export(whole)["w"].tobytes()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_export_and_load_go_on_as_if_never_stopped(name: str) -> None:
-    features, target = gaussian(512, 4)
-    backend = made(name, 4)
-    X = backend.model.design(features)
-    unbroken, _ = backend.steps(backend.init(), X, target, 64)
-    half, _ = backend.steps(backend.init(), X[:256], target[:256], 64)
-    other = made(name, 4)
-    resumed, _ = other.steps(other.load(backend.export(half)), X[256:], target[256:], 64)
-    assert other.export(resumed)["w"].tobytes() == backend.export(unbroken)["w"].tobytes()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_inputs_and_the_old_state_stay_as_they_were(name: str) -> None:
-    features, target = gaussian(100, 2)
-    backend = made(name, 2)
-    X = backend.model.design(features)
-    X_before, y_before = X.copy(), target.copy()
-    state, _ = backend.steps(backend.init(), X, target, 10)
-    before = backend.export(state)["w"].copy()
-    backend.steps(state, X, target, 10)
-    exported = backend.export(state)
-    exported["w"][:] = 0  # a copy of the caller's own
-    assert np.array_equal(backend.export(state)["w"], before)
-    assert np.array_equal(X, X_before)
-    assert np.array_equal(target, y_before)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_predict(name: str) -> None:
-    features, _ = gaussian(10, 2)
-    backend = made(name, 2)
-    X = backend.model.design(features)
-    state = backend.load({"w": np.array([1.0, 2.0, 3.0])})
-    np.testing.assert_allclose(
-        backend.predict(state, X), 1 + 2 * features[:, 0] + 3 * features[:, 1], rtol=1e-12
+@every_pair
+def test_float32_agrees_to_its_own_precision(name: str, model: str) -> None:
+    features, target = data(model, 200 * 32, 6)
+    descent = Descent(0.02, "momentum", l2=0.01, clip=1.0)
+    single = made(name, model, 6, descent, "float32")
+    exact = made("python", model, 6, descent)
+    assert_close(
+        single.export(trained(single, features, target, 32)),
+        exact.export(trained(exact, features, target, 32)),
+        1e-4,
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weighted", [False, True])
+@every_pair
+def test_gradient_matches_finite_differences(name: str, model: str, weighted: bool) -> None:
+    features, target = data(model, 50, 3)
+    l2 = 0.3
+    backend = made(name, model, 3, Descent(1.0, l2=l2))
+    X = backend.model.design(features)
+    random = np.random.default_rng(1)
+    weights = random.uniform(0, 2, len(target)) if weighted else None
+    start = {
+        k: v + 0.3 * random.normal(size=v.shape) for k, v in backend.export(backend.init()).items()
+    }
+
+    def loss_at(tensors: dict[str, Floats]) -> float:
+        loss = backend.steps(backend.load(tensors), X, target, len(target), weights=weights).losses[
+            0
+        ]
+        decayed = (backend.model.decayed(k) * v * v for k, v in tensors.items())
+        return float(loss) + l2 / 2 * sum(float(each.sum()) for each in decayed)
+
+    state = backend.steps(backend.load(start), X, target, len(target), weights=weights).state
+    end, h = backend.export(state), 1e-6
+    for key, tensor in start.items():
+        for place in np.ndindex(tensor.shape):
+            up, down = ({k: v.copy() for k, v in start.items()} for _ in range(2))
+            up[key][place] += h
+            down[key][place] -= h
+            numeric = (loss_at(up) - loss_at(down)) / (2 * h)
+            assert tensor[place] - end[key][place] == pytest.approx(numeric, rel=1e-6, abs=1e-8)
+
+
+@every_pair
+def test_loss_falls(name: str, model: str) -> None:
+    features, target = data(model, 64 * 300, 6)
+    backend = made(name, model, 6, Descent(0.01, "adam"))
+    X = backend.model.design(features)
+    losses = backend.steps(backend.init(1), X, target, 64).losses
+    assert losses[-50:].mean() < 0.8 * losses[:50].mean()
+
+
+@every_pair
+def test_how_batches_are_grouped_into_calls_changes_no_bit(name: str, model: str) -> None:
+    features, target = data(model, 640 + 9, 4)
+    backend = made(name, model, 4, DESCENTS["all"])
+    X = backend.model.design(features)
+    whole = backend.steps(backend.init(1), X, target, 64)
+    state, losses = backend.init(1), []
+    for first, last in [(0, 64), (64, 128), (128, 320), (320, 640), (640, 649)]:
+        made_ = backend.steps(state, X[first:last], target[first:last], 64)
+        state = made_.state
+        losses += made_.losses.tolist()
+    assert hash_of(backend, state) == hash_of(backend, whole.state)
+    np.testing.assert_allclose(losses, whole.losses, rtol=1e-12)
+
+
+@every_pair
+def test_passes_equal_calls(name: str, model: str) -> None:
+    features, target = data(model, 192, 4)
+    backend = made(name, model, 4, DESCENTS["momentum"])
+    X = backend.model.design(features)
+    whole = backend.steps(backend.init(1), X, target, 64, passes=3)
+    state = backend.init(1)
+    for _ in range(3):
+        state = backend.steps(state, X, target, 64).state
+    assert hash_of(backend, state) == hash_of(backend, whole.state)
+    assert whole.losses.shape == (9,)
+    assert whole.scores is None or whole.scores.shape == (192,)
+
+
+@pytest.mark.parametrize("how", ["sgd", "momentum", "all"])
+@every_pair
+def test_export_and_load_go_on_as_if_never_stopped(name: str, model: str, how: str) -> None:
+    features, target = data(model, 512, 4)
+    backend = made(name, model, 4, DESCENTS[how])
+    X = backend.model.design(features)
+    unbroken = backend.steps(backend.init(1), X, target, 64).state
+    half = backend.steps(backend.init(1), X[:256], target[:256], 64).state
+    other = made(name, model, 4, DESCENTS[how])
+    resumed = other.steps(other.load(backend.export(half)), X[256:], target[256:], 64).state
+    assert hash_of(other, resumed) == hash_of(backend, unbroken)
+
+
+@every_pair
+def test_another_backend_goes_on_to_the_same_answer(name: str, model: str) -> None:
+    features, target = data(model, 640, 4)
+    first, second = made("numpy", model, 4, DESCENTS["all"]), made(name, model, 4, DESCENTS["all"])
+    X = first.model.design(features)
+    half = first.export(first.steps(first.init(1), X[:320], target[:320], 32).state)
+    end = second.steps(second.load(half), X[320:], target[320:], 32).state
+    alone = first.steps(first.init(1), X, target, 32).state
+    assert_close(second.export(end), first.export(alone), 1e-9)
+
+
+@every_pair
+def test_inputs_and_the_old_state_stay_as_they_were(name: str, model: str) -> None:
+    features, target = data(model, 100, 2)
+    backend = made(name, model, 2, DESCENTS["all"])
+    X, weights = backend.model.design(features), np.linspace(0, 1, 100)
+    before = X.tobytes(), target.tobytes(), weights.tobytes()
+    state = backend.steps(backend.init(), X, target, 10, weights=weights).state
+    hashed = hash_of(backend, state)
+    backend.steps(state, X, target, 10, weights=weights)
+    for tensor in backend.export(state).values():
+        tensor[...] = 0  # a copy of the caller's own
+    assert hash_of(backend, state) == hashed
+    assert (X.tobytes(), target.tobytes(), weights.tobytes()) == before
+
+
+@every_pair
+def test_twenty_runs_give_one_hash(name: str, model: str) -> None:
+    features, target = data(model, 2000, 5)
+    hashes = set()
+    for _ in range(20):
+        backend = made(name, model, 5, DESCENTS["adam"])
+        hashes.add(hash_of(backend, trained(backend, features, target, 256)))
+    assert len(hashes) == 1
+
+
+@every_pair
+def test_row_weights_count_rows(name: str, model: str) -> None:
+    """A weight of 0 leaves a row out of the gradient, 2 doubles it; the loss is divided by the rows all the same."""
+    features, target = data(model, 60, 3)
+    backend = made(name, model, 3, Descent(0.1))
+    X, random = backend.model.design(features), np.random.default_rng(2)
+    weights = random.integers(0, 3, 60).astype(np.float64)
+    doubled = np.repeat(np.arange(60), weights.astype(int))
+    start = backend.init(1)
+    end = backend.export(backend.steps(start, X, target, 60, weights=weights).state)
+    again = backend.export(backend.steps(start, X[doubled], target[doubled], len(doubled)).state)
+    was = backend.export(start)
+    for key, tensor in was.items():
+        expected = (again[key] - tensor) * len(doubled) / 60
+        np.testing.assert_allclose(end[key] - tensor, expected, rtol=1e-9, atol=1e-12)
+
+
+@every_pair
+def test_scores_are_what_predict_would_have_said(name: str, model: str) -> None:
+    features, target = data(model, 96, 3)
+    backend = made(name, model, 3)
+    X = backend.model.design(features)
+    state = trained(backend, features, target, 32)
+    predicted = backend.predict(state, X)
+    assert predicted.shape == (96,)
+    assert predicted.dtype == np.float64
+    scores = backend.steps(state, X, target, 96).scores
+    if model == "linear":
+        np.testing.assert_allclose(predicted, X @ backend.export(state)["w"], rtol=1e-12)
+    else:
+        assert scores is not None
+        np.testing.assert_allclose(scores, predicted, rtol=1e-9)
+    if model == "logistic":
+        assert np.all((predicted > 0) & (predicted < 1))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 255, 300, 1000])
+@every_backend
+def test_any_number_of_rows(name: str, rows: int) -> None:
+    features, target = data("logistic", rows, 3)
+    ends = []
+    for each in (name, "numpy"):
+        backend = made(each, "logistic", 3)
+        X = backend.model.design(features)
+        made_ = backend.steps(backend.init(), X, target, 256, weights=np.full(rows, 0.5))
+        assert made_.scores is not None
+        assert made_.scores.shape == (rows,)
+        ends.append({**backend.export(made_.state), "losses": made_.losses, "scores": made_.scores})
+    assert_close(ends[0], ends[1], 1e-11)
+
+
+@every_backend
 def test_overflow_comes_out_as_numbers_that_are_not_finite(name: str) -> None:
-    features, target = gaussian(256 * 40, 3)
-    backend = made(name, 3, rate=1e30)
-    _, losses = backend.steps(backend.init(), backend.model.design(features), target, 256)
+    features, target = data("linear", 256 * 40, 3)
+    backend = made(name, "linear", 3, Descent(1e30))
+    losses = backend.steps(backend.init(), backend.model.design(features), target, 256).losses
     assert not np.isfinite(losses).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_weights_of_another_shape_are_refused(name: str) -> None:
+@every_pair
+def test_tensors_of_another_shape_are_refused(name: str, model: str) -> None:
+    backend = made(name, model, 3, DESCENTS["adam"])
+    other = made(name, model, 4, DESCENTS["adam"])
+    with pytest.raises(ConfigError, match=r"^WRONG_SHAPE: tensor '\w+' of model"):
+        backend.load(other.export(other.init()))
+    plain = made(name, model, 3, DESCENTS["sgd"])
+    with pytest.raises(ConfigError, match=r"^WRONG_SHAPE: tensor 'optimizer/m/\w+'.* is missing"):
+        backend.load(plain.export(plain.init()))
+
+
+@every_backend
+def test_rows_of_another_shape_are_refused(name: str) -> None:
+    backend = made(name, "linear", 3)
     with pytest.raises(
-        ConfigError, match=r"^WRONG_SHAPE: parameter 'w'.*shape \(3,\), not of shape \(4,\)"
+        ConfigError, match=r"^WRONG_SHAPE: model 'linear' takes X of shape \(n, 4\)"
     ):
-        made(name, 3).load({"w": np.zeros(3)})
+        backend.steps(backend.init(), np.zeros((5, 3)), np.zeros(5), 5)
 
 
 def test_unknown_backend_offers_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"no backend 'nunpy'; did you mean 'numpy'\? Available"):
         backends.get("nunpy")
+
+
+def test_unknown_model_offers_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"no model 'logistics'; did you mean 'logistic'\?"):
+        models.get("logistics", 3)
 
 
 def test_missing_backend_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +341,40 @@ def test_missing_backend_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         backends.get("absent")
     assert "absent" not in backends.available()
+
+
+@every_backend
+def test_a_device_that_is_not_there_names_those_that_are(name: str) -> None:
+    kind = type(made(name, "linear", 1))
+    assert backends.place(kind, "cpu", "float64") == "cpu"
+    with pytest.raises(
+        UnavailableError, match=rf"^NO_DEVICE: --device gpu:97: backend '{name}' found cpu"
+    ):
+        backends.place(kind, "gpu:97", "float64")
+    assert backends.place(kind, "auto", "float64") in kind.devices()
+
+
+def test_pure_python_has_no_float32() -> None:
+    with pytest.raises(
+        UsageError, match=r"^BAD_DTYPE: --dtype float32: backend 'python' computes in float64 only"
+    ):
+        backends.place(backends.get("python"), "cpu", "float32")
+
+
+@pytest.mark.parametrize(("model", "dtype"), list(product(MODELS, ["float64", "float32"])))
+@pytest.mark.parametrize("name", ["jax", "tensorflow", "torch"])
+def test_a_gpu_gives_the_same_answer(name: str, model: str, dtype: str) -> None:
+    kind = type(made(name, model, 4, dtype=dtype))
+    if "gpu:0" not in kind.devices():
+        pytest.skip(f"{name} finds no GPU here")
+    features, target = data(model, 2000, 4)
+    gpu = kind(models.get(model, 4), DESCENTS["all"], "gpu:0", dtype)
+    exact = made("numpy", model, 4, DESCENTS["all"])
+    assert_close(
+        gpu.export(trained(gpu, features, target, 64)),
+        exact.export(trained(exact, features, target, 64)),
+        1e-9 if dtype == "float64" else 1e-4,
+    )
 
 
 def test_the_table_imports_no_backend() -> None:
@@ -171,8 +388,8 @@ def test_the_table_imports_no_backend() -> None:
 
 def test_numpy_costs_little_more_than_its_three_lines() -> None:
     """The contract's price, as a ratio in one run; the goal is 0.8, the bound leaves room for a busy machine."""
-    features, target = gaussian(256 * 400, 9)
-    backend = made("numpy", 9)
+    features, target = data("linear", 256 * 400, 9)
+    backend = made("numpy", "linear", 9, Descent(0.01))
     X = backend.model.design(features)
 
     def bare() -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from gradstream.errors import UnavailableError, UsageError
-from trainers.backends.base import Backend, State
+from trainers.backends.base import Backend, State, Steps
 
-__all__ = ["BACKENDS", "Backend", "Entry", "State", "available", "get"]
+__all__ = ["BACKENDS", "Backend", "Entry", "State", "Steps", "available", "get", "names", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,35 @@ class Entry:
 BACKENDS: dict[str, Entry] = {
     "python": Entry("trainers.backends.on_python", "PythonBackend", None, ""),
     "numpy": Entry("trainers.backends.on_numpy", "NumpyBackend", "numpy", "pip install gradstream"),
+    "numba": Entry(
+        "trainers.backends.on_numba", "NumbaBackend", "numba", "pip install 'gradstream[numba]'"
+    ),
+    "jax": Entry("trainers.backends.on_jax", "JaxBackend", "jax", "pip install 'gradstream[jax]'"),
+    "tensorflow": Entry(
+        "trainers.backends.on_tensorflow",
+        "TensorflowBackend",
+        "tensorflow",
+        "pip install 'gradstream[tensorflow]'",
+    ),
+    "torch": Entry(
+        "trainers.backends.on_torch", "TorchBackend", "torch", "pip install 'gradstream[torch]'"
+    ),
 }
+ENTRY_POINTS = "gradstream.backends"  # through which a package of your own adds to them
+
+
+def names() -> list[str]:
+    """Backends there are, installed or not, those of plug-ins included."""
+    return [*BACKENDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
 
 
 def available() -> list[str]:
     """Names of the backends whose packages are installed; imports none of them."""
-    return [
-        name
-        for name, entry in BACKENDS.items()
-        if entry.needs is None or find_spec(entry.needs) is not None
-    ]
+    return [name for name in names() if name not in BACKENDS or _installed(BACKENDS[name])]
+
+
+def _installed(entry: Entry) -> bool:
+    return entry.needs is None or find_spec(entry.needs) is not None
 
 
 def get(name: str) -> type[Backend]:
@@ -52,19 +72,47 @@ def get(name: str) -> type[Backend]:
         UsageError: UNKNOWN_BACKEND, with the nearest name and those available.
         UnavailableError: BACKEND_MISSING, with what to type to install it.
     """
-    if name not in BACKENDS:
-        near = get_close_matches(name.lower(), BACKENDS, n=1)
+    if (entry := BACKENDS.get(name)) is None:
+        kind: type[Backend]
+        for found in entry_points(group=ENTRY_POINTS, name=name):
+            kind = found.load()
+            return kind
+        near = get_close_matches(name.lower(), names(), n=1)
         hint = f"did you mean {near[0]!r}? Available" if near else "available"
         raise UsageError(
             "UNKNOWN_BACKEND",
             f"no backend {name!r}; {hint} here: {', '.join(available())}",
         )
-    entry = BACKENDS[name]
-    if entry.needs is not None and find_spec(entry.needs) is None:
+    if not _installed(entry):
         raise UnavailableError(
             "BACKEND_MISSING",
             f"backend {name!r} needs the package {entry.needs}. Install with: {entry.install}. "
             f"Available here: {', '.join(available())}",
         )
-    kind: type[Backend] = getattr(import_module(entry.module), entry.kind)
+    kind = getattr(import_module(entry.module), entry.kind)
     return kind
+
+
+def place(kind: type[Backend], device: str, dtype: str) -> str:
+    """The device that ``cpu``, ``gpu``, ``gpu:N`` or ``auto`` (a GPU where there is one) means here.
+
+    Raises:
+        UnavailableError: NO_DEVICE, naming those that were found.
+        UsageError: BAD_DTYPE, naming those that the backend computes in.
+    """
+    if dtype not in kind.dtypes:
+        raise UsageError(
+            "BAD_DTYPE",
+            f"--dtype {dtype}: backend {kind.name!r} computes in {' or '.join(kind.dtypes)} only",
+        )
+    found = kind.devices()
+    if device == "auto":
+        return next((name for name in found if name.startswith("gpu")), "cpu")
+    wanted = "gpu:0" if device == "gpu" else device
+    if wanted not in found:
+        shown = ", ".join(f"{name} ({what})" if what else name for name, what in found.items())
+        raise UnavailableError(
+            "NO_DEVICE",
+            f"--device {device}: backend {kind.name!r} found {shown} here; give one of these, or auto",
+        )
+    return wanted

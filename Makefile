@@ -29,10 +29,15 @@ $(VENV)/dev: $(VENV)/base requirements/dev.txt
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/backends: $(VENV)/dev requirements/backends.txt
+	@echo "Adding JAX, TensorFlow and PyTorch to $(VENV) (the first time about 3 GB are downloaded, 7 GB on disk: PyTorch for Linux brings CUDA along) ..."
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/backends.txt
+	@touch $@
+
 demo: $(VENV)/base ## run the whole pipeline on real parts and show the result
 	@$(BIN)/gradstream demo $(ARGS)
 
-test: $(VENV)/dev ## all tests, on a real local Kafka and registry
+test: $(VENV)/backends ## all tests, on a real local Kafka and registry, with every backend
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: lint ## format, lint, types and the fast tests
@@ -47,7 +52,7 @@ format: $(VENV)/dev ## rewrite the code in the project's format
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/dev ## measure the hot paths against their limits
+bench: $(VENV)/backends ## measure the hot paths against their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 up: $(VENV)/base ## start the local Kafka, registry and KSQL engine
@@ -60,10 +65,11 @@ clean: ## remove .venv, caches and out; the stack's data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Each set is held to the versions of the one before, so that they install over each other.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer $(LOCK_DATE) --upgrade \
+  --generate-hashes --no-emit-index-url --no-header -c requirements/constraints.txt pyproject.toml requirements/build.in
+
 lock: $(VENV)/dev ## pin the dependencies anew
-	@for set in base dev; do \
-	  extra=""; [ $$set = dev ] && extra="--extra dev"; \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer $(LOCK_DATE) --upgrade \
-	    --generate-hashes --no-emit-index-url --no-header -c requirements/constraints.txt \
-	    pyproject.toml requirements/build.in $$extra -o requirements/$$set.txt; \
-	done
+	@$(COMPILE) -o requirements/base.txt
+	@$(COMPILE) -c requirements/base.txt --extra dev -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt --extra jax --extra tensorflow --extra torch -o requirements/backends.txt

@@ -93,12 +93,15 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.command",
         "gradstream.errors",
     },
-    "trainers.backends": {"trainers.models", "gradstream.errors"},
+    # Models, steps and what runs them know nothing of Kafka, jobs or files.
     "trainers.models": {"gradstream.errors"},
+    "trainers.descent": {"trainers.models", "gradstream.errors"},
+    "trainers.backends": {"trainers.models", "trainers.descent", "gradstream.errors"},
     "trainers": {
         "gradstream",
         "trainers.backends",
         "trainers.models",
+        "trainers.descent",
         "gradstream.wire",
         "gradstream.config",
         "gradstream.console",
@@ -115,6 +118,17 @@ SOLE_USERS = {
     "jgo": {"gradstream.stack"},
     "h11": {"gradstream.engine"},
     "h2": {"gradstream.engine"},
+}
+
+# What the file of one backend may import beside Python's own and NumPy.
+BACKEND_USES = {"trainers.backends.base", "trainers.descent", "trainers.models"}
+BACKEND_LIBRARIES: dict[str, set[str]] = {
+    "python": set(),
+    "numpy": set(),
+    "numba": {"numba", "llvmlite"},
+    "jax": {"jax", "jaxlib"},
+    "tensorflow": {"tensorflow"},
+    "torch": {"torch"},
 }
 
 
@@ -158,6 +172,24 @@ def test_rooms_import_only_along_the_arrows() -> None:
             there = room_of(target)
             if there != here and there not in ARROWS[here]:
                 wrong.append(f"{name}:{line} ({here}) imports {target} ({there})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_backend_imports_the_contract_and_its_own_library_only() -> None:
+    wrong = []
+    for name, tree in modules():
+        library = name.removeprefix("trainers.backends.on_")
+        if library == name:
+            continue
+        for line, target in imported(tree):
+            top, module = target.split(".")[0], target.rpartition(".")[0]
+            allowed = (
+                module in BACKEND_USES
+                if top in PACKAGES
+                else top in {"numpy", *sys.stdlib_module_names, *BACKEND_LIBRARIES[library]}
+            )
+            if not allowed:
+                wrong.append(f"{name}:{line} imports {target}")
     assert not wrong, "\n".join(wrong)
 
 

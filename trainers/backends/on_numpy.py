@@ -180,7 +180,8 @@ def _least_squares(w: Floats, X: Floats, y: Floats, rates: Floats) -> Floats:
         gradient *= rate
         w -= gradient
     squares: Floats = np.einsum("ij,ij->i", residuals, residuals)
-    return squares / y.shape[1]
+    squares /= y.shape[1]
+    return squares
 
 
 def _sigmoid(a: Floats) -> Floats:

@@ -1,0 +1,41 @@
+"""The pinned sets install over each other, and every package in them has its hashes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "requirements"
+PIN = re.compile(r"^(?P<name>[\w.-]+)(\[.*\])?==(?P<version>[^ ;\\]+)(?P<rest>.*)$", re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    """Versions of each package in a set: more than one where they differ by Python or system."""
+    found: dict[str, set[str]] = {}
+    for match in PIN.finditer((FOLDER / f"{name}.txt").read_text()):
+        found.setdefault(match["name"], set()).add(match["version"])
+    return found
+
+
+def test_each_set_keeps_the_versions_of_the_one_before() -> None:
+    base, dev, backends = pins("base"), pins("dev"), pins("backends")
+    assert base
+    assert {name: dev.get(name) for name in base} == base
+    assert {name: backends.get(name) for name in base} == base
+    shared = dev.keys() & backends.keys()
+    assert {name: backends[name] for name in shared} == {name: dev[name] for name in shared}
+
+
+def test_the_backends_are_pinned() -> None:
+    assert {"jax", "tensorflow", "torch", "numba", "numpy"} <= pins("backends").keys()
+
+
+@pytest.mark.parametrize("name", ["base", "dev", "backends"])
+def test_every_package_has_its_hashes_and_no_address(name: str) -> None:
+    text = (FOLDER / f"{name}.txt").read_text()
+    unhashed = [m["name"] for m in PIN.finditer(text) if not m["rest"].endswith("\\")]
+    assert not unhashed
+    assert text.count("--hash=sha256:") >= len(pins(name))
+    assert "://" not in text

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from gradstream.errors import UsageError
+from trainers import backends, models
 from trainers.descent import Descent, OptimizerName, Schedule
+from trainers.options import FULL, NAME, OPTIONS, RUN
 
-FULL = 0  # batch_size of full-batch descent
-NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+__all__ = ["FULL", "Job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +119,32 @@ class Job:
         )
 
     @property
+    def runs_on(self) -> str:
+        """The backend of this process, as weights records name it."""
+        return "exact" if self.exact else self.resume_with or self.backend
+
+    @property
     def in_epochs(self) -> bool:
         """Whether the log is spilled and descended over, rather than trained on as it comes."""
         return (self.epochs > 1 or self.batch_size == FULL) and not self.exact
 
+    def configuration(self, features: tuple[str, ...]) -> str:
+        """All that decides the numbers, as canonical JSON: of the options those that are in effect. Backend and device
+        are not among them, since they change the speed and not the answer; nor is when to stop.
+
+        Args:
+            features: the columns that were found, where the job names none.
+        """
+        chosen = {
+            option.key: option.value(self)
+            for option in OPTIONS
+            if option.decides and option.in_effect(self)
+        }
+        return json.dumps({**chosen, "features": features}, sort_keys=True, separators=(",", ":"))
+
     def configuration_hash(self, features: tuple[str, ...]) -> str:
-        """SHA-256 of all that decides the numbers, as canonical JSON."""
-        decides = [
-            "source",
-            "target",
-            "run",
-            "model",
-            "bias",
-            "batch_size",
-            "learning_rate",
-            "epochs",
-            "shuffle",
-            "seed",
-        ]
-        chosen = {name: value for name, value in asdict(self).items() if name in decides}
-        text = json.dumps({**chosen, "features": features}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the configuration."""
+        return hashlib.sha256(self.configuration(features).encode()).hexdigest()
 
     def check(self) -> None:
         """Refuses what cannot be trained, before anything is asked of a service.
@@ -148,83 +152,97 @@ class Job:
         Raises:
             UsageError: naming the flag, the value and what would do.
         """
-        checks: list[tuple[bool, str, object, str]] = [
-            (bool(self.source), "--source", self.source, "the topic to train on"),
-            (bool(self.target), "--target", self.target, "the column to predict"),
+        for option in OPTIONS:
+            option.check(option.value(self))
+        if not self.source:
+            raise _missing("--source", "the topic to train on")
+        for name in (self.backend, self.resume_with):
+            if name and name not in backends.names():
+                raise backends.unknown(name)
+        model = models.get(self.model, len(self.features) or 1, self.bias, self.layers)
+        if not self.target and not model.reconstructs:
+            raise _missing("--target", f"the column that model {self.model!r} is to predict")
+        for wrong, message in (*self._contradictions(), *self._misfits(model), *self._inexact()):
+            if wrong:
+                raise UsageError("BAD_VALUE", message)
+
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        endless = self.mode == "live" and (self.epochs > 1 or self.batch_size == FULL)
+        return [
             (
-                NAME.fullmatch(self.run_id) is not None,
-                "--run",
-                self.run_id,
-                "1 to 200 letters, digits, '.', '_', '-'",
+                NAME.fullmatch(self.run_id) is None,
+                f"--run {self.run_id}: give {RUN}",
             ),
             (
-                self.batch_size >= 0,
-                "--batch-size",
-                self.batch_size,
-                "a whole number from 1, or full",
-            ),
-            (
-                _positive(self.learning_rate),
-                "--learning-rate",
-                self.learning_rate,
-                "a number above 0",
-            ),
-            (self.epochs >= 1, "--epochs", self.epochs, "a whole number from 1"),
-            (self.seed >= 0, "--seed", self.seed, "a whole number from 0"),
-            (
-                self.tolerance is None or (math.isfinite(self.tolerance) and self.tolerance >= 0),
-                "--tolerance",
-                self.tolerance,
-                "a number from 0",
-            ),
-            (self.patience >= 1, "--patience", self.patience, "a whole number from 1"),
-            (
-                _positive(self.publish_seconds),
-                "--publish-every",
-                self.publish_seconds,
-                "a number above 0",
-            ),
-            (
-                _from_one(self.publish_steps),
-                "--publish-every",
-                self.publish_steps,
-                "a whole number from 1",
-            ),
-            (
-                _from_one(self.max_records),
-                "--max-records",
-                self.max_records,
-                "a whole number from 1",
-            ),
-            (_from_one(self.max_steps), "--max-steps", self.max_steps, "a whole number from 1"),
-            (
-                self.max_seconds is None or _positive(self.max_seconds),
-                "--max-seconds",
-                self.max_seconds,
-                "a number above 0",
-            ),
-            (_positive(self.max_wait), "--max-wait", self.max_wait, "seconds above 0"),
-        ]
-        for right, flag, value, wanted in checks:
-            if not right:
-                shown = f"{value:g}" if isinstance(value, float) else value
-                raise UsageError("BAD_VALUE", f"{flag} {shown}: give {wanted}")
-        if self.mode == "live" and self.in_epochs:
-            raise UsageError(
-                "BAD_VALUE",
+                endless,
                 "--mode live has no end, so neither epochs nor full batches; give --mode bounded",
-            )
-        if self.target in self.features:
-            raise UsageError(
-                "BAD_VALUE", f"--features {self.target}: it is the target; leave it out"
-            )
-        if len(set(self.features)) < len(self.features):
-            raise UsageError("BAD_VALUE", "--features: a column is named twice; name each once")
+            ),
+            (
+                self.target in self.features,
+                f"--features {self.target}: it is the target; leave it out",
+            ),
+            (
+                len(set(self.features)) < len(self.features),
+                "--features: a column is named twice; name each once",
+            ),
+        ]
+
+    def _misfits(self, model: models.Model) -> list[tuple[bool, str]]:
+        """What the model has no use for."""
+        name, widths = self.model, ",".join(map(str, self.layers))
+        return [
+            (
+                bool(self.layers) and not model.layers,
+                f"--layers {widths}: model {name!r} has no layers; leave it out, or give another --model",
+            ),
+            (
+                not self.bias and bool(model.layers),
+                f"--no-bias: the layers of model {name!r} have biases of their own; leave it out",
+            ),
+            (
+                self.class_weights is not None and not model.classifies,
+                f"--class-weights: model {name!r} tells no classes apart; leave it out, or give --model logistic",
+            ),
+            (
+                self.class_weights is not None and not self.target,
+                "--class-weights: no column says which class a row is of; name it by --target",
+            ),
+            (
+                self.exact and (bool(model.layers) or model.loss != "mean_squared_error"),
+                f"--exact: least squares know linear models only, not {name!r}; leave it out, or give --model linear",
+            ),
+        ]
+
+    def _inexact(self) -> list[tuple[bool, str]]:
+        """What sums of products cannot follow."""
+        if not self.exact:
+            return []
+        unlike = {
+            "--optimizer": self.optimizer != "sgd",
+            "--l2": self.l2 != 0,
+            "--clip": self.clip is not None,
+            "--schedule": self.schedule != "constant",
+            "--standardise": self.standardise,
+            "--tolerance": self.tolerance is not None,
+            "--dtype": self.dtype != "float64",
+            "--device": self.device not in ("cpu", "auto"),
+            "--resume-with": bool(self.resume_with),
+        }
+        return [
+            *(
+                (
+                    wrong,
+                    f"--exact with {flag}: the sums know nothing of it; leave out one of the two",
+                )
+                for flag, wrong in unlike.items()
+            ),
+            (
+                self.epochs > 1 and self.batch_size != FULL,
+                f"--exact with --epochs {self.epochs}: the sums can follow full batches only; give --batch-size full, "
+                "or leave out --epochs for the least-squares answer",
+            ),
+        ]
 
 
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _from_one(value: int | None) -> bool:
-    return value is None or value >= 1
+def _missing(flag: str, what: str) -> UsageError:
+    return UsageError("USAGE", f"{flag} is missing; give {what}; see gradstream train --help")

@@ -11,7 +11,19 @@ from importlib.util import find_spec
 from gradstream.errors import UnavailableError, UsageError
 from trainers.backends.base import Backend, State, Steps
 
-__all__ = ["BACKENDS", "Backend", "Entry", "State", "Steps", "available", "get", "names", "place"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Entry",
+    "State",
+    "Steps",
+    "available",
+    "check",
+    "get",
+    "names",
+    "place",
+    "unknown",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +77,45 @@ def _installed(entry: Entry) -> bool:
     return entry.needs is None or find_spec(entry.needs) is not None
 
 
-def get(name: str) -> type[Backend]:
-    """The named backend's class.
+def check(name: str) -> None:
+    """Whether a backend can be had, without importing it.
 
     Raises:
         UsageError: UNKNOWN_BACKEND, with the nearest name and those available.
         UnavailableError: BACKEND_MISSING, with what to type to install it.
     """
-    if (entry := BACKENDS.get(name)) is None:
-        kind: type[Backend]
-        for found in entry_points(group=ENTRY_POINTS, name=name):
-            kind = found.load()
-            return kind
-        near = get_close_matches(name.lower(), names(), n=1)
-        hint = f"did you mean {near[0]!r}? Available" if near else "available"
-        raise UsageError(
-            "UNKNOWN_BACKEND",
-            f"no backend {name!r}; {hint} here: {', '.join(available())}",
-        )
-    if not _installed(entry):
+    if name not in names():
+        raise unknown(name)
+    entry = BACKENDS.get(name)
+    if entry is not None and not _installed(entry):
         raise UnavailableError(
             "BACKEND_MISSING",
             f"backend {name!r} needs the package {entry.needs}. Install with: {entry.install}. "
             f"Available here: {', '.join(available())}",
         )
-    kind = getattr(import_module(entry.module), entry.kind)
+
+
+def unknown(name: str) -> UsageError:
+    """The error that offers the nearest name and those that are installed."""
+    near = get_close_matches(name.lower(), names(), n=1)
+    hint = f"did you mean {near[0]!r}? Available" if near else "available"
+    return UsageError(
+        "UNKNOWN_BACKEND", f"no backend {name!r}; {hint} here: {', '.join(available())}"
+    )
+
+
+def get(name: str) -> type[Backend]:
+    """The named backend's class, imported now.
+
+    Raises:
+        as ``check``.
+    """
+    check(name)
+    kind: type[Backend]
+    if (entry := BACKENDS.get(name)) is not None:
+        kind = getattr(import_module(entry.module), entry.kind)
+    else:
+        kind = next(iter(entry_points(group=ENTRY_POINTS, name=name))).load()
     return kind
 
 

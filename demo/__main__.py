@@ -30,8 +30,8 @@ TOLERANCE = 1e-8
 ABOUT = """Run the whole pipeline on real parts and show the result.
 
 Starts Kafka, a schema registry and the KSQL engine on this machine, produces two streams with known answers,
-filters and masks them with SQL, trains a linear model on each, reads the weights back from Kafka and compares
-them with what they must be. Topics are the demo's own; no data of yours is touched."""
+filters and masks them with SQL, trains a linear model on one and an autoencoder on the other, reads the weights
+back from Kafka and compares them with what they must be. Topics are the demo's own; no data of yours is touched."""
 
 
 def main(argv: list[str]) -> int:

@@ -32,6 +32,7 @@ from trainers import checkpoint
 from trainers.chain import WeightsRecord
 from trainers.job import FULL, Job
 from trainers.loop import Status, train
+from trainers.scoring import Scorer
 
 GOLDEN = np.array([2.95985985, 2.03296496])
 """Intercept and slope after 10,000 full-batch epochs at rate 0.001 on the golden data, to 8 decimals."""
@@ -138,12 +139,16 @@ def golden_job(topics: Topics) -> Job:
 
 
 def fraud_job(topics: Topics) -> Job:
+    """An autoencoder that learns what normal payments look like; the class only says which rows those are."""
     return Job(
         source=topics.fraud.training_topic,
         target="CLASS",
-        features=V,
+        features=("TIME", *V, "AMOUNT"),
         run=f"{topics.run}-fraud",
-        learning_rate=0.03,
+        model="autoencoder",
+        standardise=True,
+        optimizer="adam",
+        learning_rate=0.003,
         epochs=FRAUD_EPOCHS,
         publish_steps=25,
     )
@@ -186,12 +191,13 @@ def regression_story(
 def fraud_story(
     rows: pa.Table, published: list[WeightsRecord], newest: WeightsRecord
 ) -> FraudStory:
-    features = np.column_stack([rows.column(name).to_numpy() for name in V])
-    target = pc.cast(rows.column("CLASS"), pa.float64()).to_numpy()
+    scorer = Scorer(newest)
+    features = np.column_stack([rows.column(name).to_numpy() for name in scorer.features])
     return FraudStory(
-        features=list(V),
-        learned=newest.tensors["w"][1:],
-        exact=least_squares(features, target)[1:],
+        scores=scorer.scores(features.astype(np.float64)),
+        frauds=pc.equal(rows.column("CLASS"), "1").to_numpy(zero_copy_only=False),
+        roc_auc=newest.metrics["prequential/roc_auc"],
+        pr_auc=newest.metrics["prequential/pr_auc"],
         losses=np.array([record.loss for record in published], float),
         records=np.array([record.records_trained for record in published], float),
     )

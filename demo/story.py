@@ -31,18 +31,20 @@ class Regression:
 
 @dataclass(slots=True)
 class Fraud:
-    """A linear score on the credit-card stream, learned in mini-batches.
+    """An autoencoder on the credit-card stream, which learned from normal payments alone.
 
     Attributes:
-        features: names, length d.
-        learned, exact: shape (d,), weights published, and by least squares over the same records.
+        scores: shape (n,), mean squared error of each training record's reconstruction by the newest weights.
+        frauds: shape (n,), which of them are frauds.
+        roc_auc, pr_auc: how well the score ranked each record before it was trained on for the first time.
         losses: shape (k,), training loss of each published record.
         records: shape (k,), records trained when it was published.
     """
 
-    features: list[str]
-    learned: Vector
-    exact: Vector
+    scores: Vector
+    frauds: npt.NDArray[np.bool_]
+    roc_auc: float
+    pr_auc: float
     losses: Vector
     records: Vector
 

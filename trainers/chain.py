@@ -62,7 +62,7 @@ class WeightsRecord:
     turn: int
     commits: Mapping[TopicPartition, int]
     goal: Mapping[TopicPartition, int]
-    configuration_sha256: str
+    configuration: str
     parent: str
     created: datetime
     reason: str = ""
@@ -73,6 +73,10 @@ class WeightsRecord:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def configuration_sha256(self) -> str:
+        return hashlib.sha256(self.configuration.encode()).hexdigest()
 
     @property
     def records_per_second(self) -> float:
@@ -238,6 +242,7 @@ SCHEMA = pa.schema(
         "goal": _POSITIONS,
         "schema_id": pa.int32(),
         "sql_sha256": pa.string(),
+        "configuration": pa.string(),
         "configuration_sha256": pa.string(),
         "reason": pa.string(),
         "parent": pa.string(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 
@@ -156,8 +157,9 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
         ("--model", record.model, job.model),
         ("--features", record.features, plan.features),
         ("--target", record.target, job.target),
-        ("the intercept", record.bias, job.bias),
-        ("dtype", record.dtype, plan.backend.dtype),
+        ("the intercept", record.bias, plan.model.bias),
+        ("--dtype", record.dtype, plan.backend.dtype),
+        *_kept(record, plan),
     ]
     if not record.reason and record.epochs and job.in_epochs:  # in the middle of epochs
         pairs += [
@@ -173,10 +175,35 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
                 f"run {job.run_id!r} was trained with {what} {_plain(before)}, not {_plain(now)}; "
                 "give the same, or a new --run",
             )
+    here = (plan.backend.name, plan.backend.device)
+    if (record.backend, record.device) != here and not job.resume_with:
+        raise ConfigError(
+            "RESUME_MISMATCH",
+            f"run {job.run_id!r} was trained by backend {record.backend} on {record.device}, and {here[0]} on {here[1]} "
+            f"goes on to other bits; if the same answer within rounding will do, give --resume-with {here[0]}",
+        )
+
+
+def _kept(record: WeightsRecord, plan: Plan) -> list[tuple[str, object, object]]:
+    """Settings without which the tensors of the record would mean something else, before and now."""
+    if not record.configuration:  # of a release that did not keep it
+        return []
+    before = json.loads(record.configuration)
+    now = json.loads(plan.job.configuration(plan.features))
+    flags = {
+        "layers": "--layers",
+        "optimizer": "--optimizer",
+        "standardise": "--standardise",
+        "class_weights": "--class-weights",
+        "exact": "--exact",
+    }
+    return [(flag, before.get(key), now.get(key)) for key, flag in flags.items()]
 
 
 def _plain(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if value in (None, "", [], ()):
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def publish(

@@ -25,6 +25,13 @@ class Clock:
     def add(self, name: str, microseconds: int) -> None:
         self._spent[name] = self._spent.get(name, 0) + microseconds
 
+    def add_call(self, microseconds: int, spent: dict[str, int]) -> None:
+        """A backend's call: what it says it spent on other things, and the rest as compute. Empties ``spent``."""
+        for stage, part in spent.items():
+            self.add(stage, part)
+        self.add("compute", max(0, microseconds - sum(spent.values())))
+        spent.clear()
+
     @property
     def elapsed_us(self) -> int:
         return (perf_counter_ns() - self._since) // 1000

@@ -12,30 +12,41 @@ from trainers.batches import Range
 from trainers.chain import WeightsRecord
 from trainers.job import Job
 from trainers.models import Floats
+from trainers.preflight import Plan
 
 EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
 
 
-def check_losses(losses: Floats, X: Floats, y: Floats, step: int, rate: float) -> None:
+def check_losses(losses: Floats, X: Floats, y: Floats, step: int, plan: Plan) -> None:
     """Raises:
     ConfigError: DIVERGED when a loss has exploded, with the step and a rate that would do.
     """
-    limit = EXPLODED * (float(np.mean(np.square(y))) + 1.0)
-    bad = np.flatnonzero(~(losses <= limit))
+    # A squared error grows from the size of what is predicted; a log loss from nothing.
+    size = 0.0
+    if plan.model.loss == "mean_squared_error":
+        size = float(np.mean(np.square(X if plan.model.reconstructs else y)))
+    bad = np.flatnonzero(~(losses <= EXPLODED * (size + 1.0)))
     if not len(bad):
         return
-    # Descent on a squared error is stable below 1 / (largest eigenvalue of XᵀX / n); half of it is fast and safe.
-    with np.errstate(all="ignore"):
-        curvature = float(np.linalg.eigvalsh(X.T @ X / len(y))[-1])
-    if np.isfinite(curvature) and curvature > 0:
-        advice = f"try --learning-rate {0.5 / curvature:.1g}, or scale the features"
-    else:
-        advice = "scale the features"
     raise ConfigError(
         "DIVERGED",
-        f"the loss exploded at step {step + int(bad[0]) + 1} ({losses[bad[0]]:.3g}) with learning rate {rate:g}; "
-        f"nothing since the last publication counts; {advice}",
+        f"the loss exploded at step {step + int(bad[0]) + 1} ({losses[bad[0]]:.3g}) with learning rate "
+        f"{plan.job.learning_rate:g}; nothing since the last publication counts; {_advice(X, plan)}",
     )
+
+
+def _advice(X: Floats, plan: Plan) -> str:
+    scale = "scale the features (--standardise)"
+    rate = f"a tenth of the rate, --learning-rate {plan.job.learning_rate / 10:.1g}"
+    if plan.model.layers:
+        return f"try {rate}" + ("" if plan.job.standardise else f", or {scale}")
+    # Descent on a squared error is stable below 1 / (largest eigenvalue of XᵀX / n); half of it is fast and safe. The
+    # curvature of a log loss is a quarter of that at most, so the same rate is safer still.
+    with np.errstate(all="ignore"):
+        curvature = float(np.linalg.eigvalsh(X.T @ X / len(X))[-1])
+    if np.isfinite(curvature) and curvature > 0:
+        rate = f"--learning-rate {min(0.5 / curvature, plan.job.learning_rate / 10):.1g}"
+    return f"try {rate}" + ("" if plan.job.standardise else f", or {scale}")
 
 
 def check_finite(tensors: Mapping[str, Floats], step: int, rate: float) -> None:

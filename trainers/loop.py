@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradstream.config import Services
-from gradstream.errors import RetryError, UnavailableError
-from gradstream.wire.codec_avro import AvroDecoder
+from gradstream.errors import RetryError
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
@@ -30,9 +29,11 @@ from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
 from trainers.dead_letters import DeadLetter, DeadLetters
-from trainers.guards import check_finite, check_losses, check_retention, check_same_log, fenced
+from trainers.guards import check_finite, check_retention, check_same_log, fenced
+from trainers.intake import Decoded, Intake
 from trainers.interrupts import Broken, Interrupts
 from trainers.job import FULL, Job
+from trainers.learner import Learner, Rows
 from trainers.models import Floats
 from trainers.preflight import LARGEST_RECORD, Plan, prepared
 from trainers.spill import Spill, epoch_order
@@ -46,9 +47,6 @@ ROWS_A_CALL = (
 BLOCK = 4096  # rows taken from a partition at a time when the whole log is one batch
 AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
 JOIN_SECONDS = 60.0  # for the group to give us all partitions
-REGISTRY_SECONDS = (
-    60.0  # for a registry that went away to come back, while a chunk waits to be decoded
-)
 WAIT = (
     0.05  # seconds that a fetch may fill its chunk: records that came must not wait long for others
 )
@@ -83,11 +81,14 @@ class Result:
     """How a run ended.
 
     Attributes:
-        weights: the intercept, where there is one, as ``intercept``, then each feature's weight by its name.
+        weights: of a model without layers, in the units of the features as they are in the topic: the intercept, where
+            there is one, as ``intercept``, then each feature's weight by its name.
         reason: why it ended; ``interrupted`` by Ctrl-C; ``nothing new`` where the log had no further record.
         record: the newest weights record, None if none was published.
         trained: records trained by this process.
         seconds: from the first fetch to the end.
+        constants: features that had one value in all records of this process, and that value: nothing can be learned
+            from them.
     """
 
     run: str
@@ -96,6 +97,7 @@ class Result:
     record: WeightsRecord | None
     trained: int
     seconds: float
+    constants: dict[str, float]
 
 
 class Rewind(Exception):  # noqa: N818  the name is what to do
@@ -152,10 +154,10 @@ class Trainer:
         on_publish: Callable[[WeightsRecord], None] | None = None,
         watch: Callable[[Status], None] | None = None,
     ) -> None:
-        self.plan, self.job, self.backend = plan, plan.job, plan.backend
+        self.plan, self.job = plan, plan.job
         self.reader, self.writer, self.interrupts = reader, writer, interrupts
         self.on_publish, self.watch = on_publish, watch
-        self.decoder = AvroDecoder(plan.registry, subject=f"{plan.job.source}-value")
+        self.intake = Intake(plan, interrupts)
         self.began = time.perf_counter()
         self.trained_here = 0
         self.watched = self.called = 0.0
@@ -219,7 +221,7 @@ class Trainer:
         self.batches = Batches(
             starts or lows,
             inputs=plan.model.inputs,
-            bias=job.bias,
+            bias=plan.model.bias,
             batch_size=job.batch_size or BLOCK,
             turn=0 if self.last is None or self.last.epochs else self.last.turn,
             max_wait=job.max_wait if job.mode == "live" else None,
@@ -254,7 +256,8 @@ class Trainer:
         self.rejected = last.records_rejected if last else 0
         self.epoch = 0 if self.fresh or not last else last.epoch
         self.position = 0 if self.fresh or not last else last.position
-        self.state = self.backend.load(last.tensors) if last else self.backend.init(job.seed)
+        self.learner = Learner(self.plan)
+        self.learner.begin(last.tensors if last else None)
         if last and not self.fresh:
             self.stopping.load(last.tensors)
         self.loss = last.loss if last else None
@@ -270,7 +273,7 @@ class Trainer:
             self.take_in(self.fetch())
             self.tell()
             while (portion := self.batches.next(self.room())) is not None:
-                if not self.learn(portion.X, portion.y, portion.batch_size):
+                if not self.learn(Rows(portion.X, portion.y, portion.batch_size)):
                     return "interrupted"
                 self.batches.done(portion)
                 self.publish_if_due()
@@ -328,28 +331,38 @@ class Trainer:
         self.stopping.window = batches
         self.tally.most = batches
         passes = 1
+        if self.epoch:
+            self.rescale(spill)
         while self.epoch < self.job.epochs:
             if reason := self.over():
                 return reason
             room = self.room(rows)
+            before, first = self.epoch, self.epoch == 0
             if size == rows:
-                asked = min(passes, self.job.epochs - self.epoch, room)
-                if not (spent := self.learn(spill.X, spill.y, rows, asked)):
+                asked = 1 if first else min(passes, self.job.epochs - self.epoch, room)
+                if not (spent := self.learn(Rows(spill.X, spill.y, rows, asked, first))):
                     return "interrupted"
                 passes = max(1, min(2 * asked, int(asked * CALL_SECONDS / spent)))
                 self.epoch += asked
             else:
                 asked = min(batches - self.position, room)
                 X, y = self.part(spill, self.position * size, asked * size)
-                if not self.learn(X, y, size):
+                if not self.learn(Rows(X, y, size, 1, first)):
                     return "interrupted"
                 self.position += asked
                 if self.position == batches:
                     self.epoch, self.position = self.epoch + 1, 0
+            if first and self.epoch > before:
+                self.rescale(spill)
             self.stay_in_group()
             if self.due():
                 self.publish()
         return f"{self.job.epochs} epochs"
+
+    def rescale(self, spill: Spill) -> None:
+        """After the first epoch the scaler has learned from every record once, and all later epochs see the same."""
+        if (scaler := self.learner.scaler) is not None:
+            spill.change(scaler.frozen)
 
     def part(self, spill: Spill, first: int, count: int) -> tuple[Floats, Floats]:
         """Rows of the running epoch, in its order."""
@@ -384,31 +397,15 @@ class Trainer:
         """Decodes a chunk in one call and sorts it into the lanes; bad records become dead letters."""
         with self.clock.stage("decode"):
             if len(records):
-                if (decoded := self.decode(records)) is None:
+                if (decoded := self.intake.decode(records)) is None:
                     return
-                self.sort_in(records, *decoded)
+                self.sort_in(records, decoded)
             for at, position in self.reader.position().items():  # markers are no records
                 self.batches.passed(at, position)
         self.balance()
 
-    def decode(self, records: Records) -> tuple[Floats, npt.NDArray[np.uint8]] | None:
-        """The chunk as (n, features and target) and a code a row, None where Ctrl-C came first (a first call may
-        compile for seconds). A registry that is away is waited for: its absence must not make a record bad.
-        """
-        deadline = time.monotonic() + REGISTRY_SECONDS
-        while not self.interrupts.noted:
-            try:
-                with self.interrupts.breakable():
-                    return self.decoder.matrix(records.value, self.plan.columns)
-            except Broken:
-                return None
-            except UnavailableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-        return None
-
-    def sort_in(self, records: Records, matrix: Floats, codes: npt.NDArray[np.uint8]) -> None:
+    def sort_in(self, records: Records, decoded: Decoded) -> None:
+        features, target, codes = decoded
         for lane in self.batches.lanes:
             mine = lane_rows(records, lane.at, lane.end)
             if mine is None:
@@ -417,17 +414,14 @@ class Trainer:
             good = codes[rows] == 0
             if not good.all():
                 rows = np.arange(len(codes))[rows][good]
-            chunk = matrix[rows]
-            self.batches.add(lane.at, chunk[:, :-1], chunk[:, -1], records.offset[rows], last + 1)
+            self.batches.add(lane.at, features[rows], target[rows], records.offset[rows], last + 1)
         if codes.any():
             inside = codes.copy()
             for lane in self.batches.lanes:
                 if lane.end is not None:
                     inside[(records.partition == lane.at[1]) & (records.offset >= lane.end)] = 0
             self.letters.add(
-                records,
-                inside,
-                lambda row, code: self.decoder.reasons(records.value, row, code, self.plan.columns),
+                records, inside, lambda row, code: self.intake.reason(records, row, code)
             )
 
     def balance(self) -> None:
@@ -447,8 +441,8 @@ class Trainer:
     def room(self, batch: int = 0) -> int:
         """Batches until something must be looked at: the stopping rule, a limit, or publishing by steps."""
         job = self.job
-        size = batch if job.batch_size == FULL else job.batch_size
-        most = max(1, ROWS_A_CALL // size) if job.batch_size != FULL else 2**31
+        size = job.batch_size or batch or BLOCK
+        most = 2**31 if batch and job.batch_size == FULL else max(1, ROWS_A_CALL // size)
         if (check := self.stopping.room()) is not None:
             most = min(most, check)
         if job.max_steps is not None:
@@ -459,32 +453,27 @@ class Trainer:
             most = min(most, job.publish_steps - self.step % job.publish_steps)
         return max(1, most)
 
-    def learn(self, X: Floats, y: Floats, batch_size: int, passes: int = 1) -> float:
+    def learn(self, rows: Rows) -> float:
         """Steps over some batches; the seconds that it took, 0 where Ctrl-C has broken it off and nothing has changed."""
         started = time.perf_counter_ns()
         try:
             with self.interrupts.breakable():
-                state, losses = self.backend.steps(self.state, X, y, batch_size, passes)
-                check_losses(losses, X, y, self.step, self.job.learning_rate)
+                learned = self.learner.learn(rows, self.step)
         except Broken:
             return 0.0
-        self.state = state
-        spent = (time.perf_counter_ns() - started) // 1000
+        self.learner.adopt(learned)
+        losses = learned.made.losses
         self.step += len(losses)
-        self.trained += passes * len(y)
-        self.trained_here += passes * len(y)
+        self.trained += rows.passes * len(rows.y)
+        self.trained_here += rows.passes * len(rows.y)
         self.changed = True
-        self.tally.add(losses, len(y) * passes)
+        self.tally.add(losses, rows.passes * len(rows.y))
         self.loss = self.tally.mean
         if self.stopping.tolerance is not None and self.stopping.watch(
-            losses, self.backend.export(state)
+            losses, self.learner.parameters()
         ):
             self.stop_reason = self.stopping.reason()
-        for stage, microseconds in self.backend.spent.items():
-            self.clock.add(stage, microseconds)
-            spent -= microseconds
-        self.backend.spent.clear()
-        self.clock.add("compute", max(0, spent))
+        self.clock.add_call((time.perf_counter_ns() - started) // 1000, self.plan.backend.spent)
         self.tell()
         return (time.perf_counter_ns() - started) / 1e9
 
@@ -542,7 +531,7 @@ class Trainer:
         job, plan = self.job, self.plan
         commits = self.batches.positions() if reason or not job.in_epochs else self.starts
         inputs: list[Range] = self.log if job.in_epochs else self.batches.ranges()
-        tensors = self.backend.export(self.state)
+        tensors = self.learner.tensors()
         check_finite(tensors, self.step, job.learning_rate)
         return WeightsRecord(
             run=job.run_id,
@@ -552,10 +541,10 @@ class Trainer:
             epochs=job.epochs if job.in_epochs else 0,
             mode=job.mode,
             model=job.model,
-            backend=self.backend.name,
-            device=self.backend.device,
-            dtype=self.backend.dtype,
-            bias=job.bias,
+            backend=plan.backend.name,
+            device=plan.backend.device,
+            dtype=plan.backend.dtype,
+            bias=plan.model.bias,
             target=job.target,
             features=plan.features,
             batch_size=job.batch_size,
@@ -563,7 +552,7 @@ class Trainer:
             seed=job.seed,
             tensors={**tensors, **self.stopping.export()},
             loss=self.loss,
-            metrics={} if self.loss is None else {"rmse": float(np.sqrt(self.loss))},
+            metrics=self.learner.metrics.values(),
             records_trained=self.trained,
             records_rejected=self.rejected,
             elapsed_us=self.clock.elapsed_us,
@@ -574,7 +563,7 @@ class Trainer:
             turn=self.batches.turn,
             commits=commits,
             goal=self.goal,
-            configuration_sha256=job.configuration_hash(plan.features),
+            configuration=job.configuration(plan.features),
             parent=self.last.sha256 if self.last else "",
             created=datetime.now(UTC),
             reason=reason,
@@ -599,9 +588,11 @@ class Trainer:
     def result(self, reason: str) -> Result:
         weights: dict[str, float] = {}
         record = self.last
-        if record is not None and self.job.model == "linear":
-            names = (*(["intercept"] if self.job.bias else []), *self.plan.features)
-            weights = dict(zip(names, record.tensors["w"].tolist(), strict=True))
+        features, scaler = self.plan.features, self.learner.scaler
+        if record is not None and not self.plan.model.layers:
+            names = (*(["intercept"] if self.plan.model.bias else []), *features)
+            w = record.tensors["w"]
+            weights = dict(zip(names, (scaler.unscaled(w) if scaler else w).tolist(), strict=True))
         return Result(
             run=self.job.run_id,
             weights=weights,
@@ -609,6 +600,7 @@ class Trainer:
             record=record,
             trained=self.trained_here,
             seconds=time.perf_counter() - self.began,
+            constants={features[i]: value for i, value in self.learner.constants.found().items()},
         )
 
     # Watch

@@ -22,7 +22,7 @@ from gradstream.wire.kafka import (
 from gradstream.wire.registry import Registry, UnknownSchema
 from trainers import backends, models
 from trainers.backends import Backend
-from trainers.job import Job
+from trainers.job import FULL, Job
 from trainers.models import Model
 
 SCHEMAS = Path(gradstream.wire.__file__).parent / "schemas"
@@ -65,8 +65,8 @@ class Plan:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is read from a record: the features, then the target."""
-        return (*self.features, self.job.target)
+        """What is read from a record: the features, then the target where there is one."""
+        return (*self.features, *((self.job.target,) if self.job.target else ()))
 
 
 @contextmanager
@@ -77,14 +77,17 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
         GradstreamError: in one line, what is wrong and what to do.
     """
     job.check()
-    backend = backends.get(job.backend)
-    models.get(job.model, 1)  # an unknown name is told before any service is asked
+    # An unknown name is told before any service is asked, and a service that is away before a framework is imported.
+    if not job.exact:
+        backends.check(job.runs_on)
+    models.get(job.model, 1)
     check_broker(services)
     with closing(Registry(services.schema_registry_url)) as registry:
         registry.check()
         require_topics(services, [job.source])
         schema_id, features = _columns(job, registry)
-        model = models.get(job.model, len(features), job.bias)
+        model = models.get(job.model, len(features), job.bias, job.layers)
+        backend = _backend(job, model)
         largest = _own_topics(job, services)
         yield Plan(
             job=job,
@@ -92,7 +95,7 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             registry=registry,
             features=features,
             model=model,
-            backend=backend(model, job.learning_rate),
+            backend=backend,
             topic_id=topic_ids(services, [job.source])[job.source],
             source_schema_id=schema_id,
             weights_schema_id=_registered(registry, job.weights_topic, "weights"),
@@ -100,6 +103,15 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             largest=largest,
             compile_us=int(compile_all() * 1e6),
         )
+
+
+def _backend(job: Job, model: Model) -> Backend:
+    if job.exact:
+        from trainers.backends.exact import ExactBackend  # as the other backends, only when asked for
+
+        return ExactBackend(model, job.descent, job.epochs if job.batch_size == FULL else 0)
+    kind = backends.get(job.runs_on)
+    return kind(model, job.descent, backends.place(kind, job.device, job.dtype), job.dtype)
 
 
 def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:
@@ -115,13 +127,17 @@ def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:
         ) from None
     kinds = subject_columns(registry, subject)
     numeric = numeric_columns(schema)
-    for flag, name in [("--target", job.target), *(("--features", f) for f in job.features)]:
+    named = [("--features", name) for name in job.features]
+    if job.target:
+        named.insert(0, ("--target", job.target))
+    for flag, name in named:
         _check_column(flag, name, kinds, numeric)
     features = job.features or tuple(name for name in numeric if name != job.target)
     if not features:
         raise DataError(
             "NO_FEATURES",
-            f"topic {job.source!r} has no numeric column besides the target {job.target!r}; it has: "
+            f"topic {job.source!r} has no numeric column"
+            + (f" besides the target {job.target!r}; it has: " if job.target else "; it has: ")
             + ", ".join(f"{name} ({kind})" for name, kind in kinds.items()),
         )
     return schema_id, features

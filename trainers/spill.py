@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 
 from trainers.models import Floats, Ints
+
+ROWS_A_CALL = 65_536
 
 
 class Spill:
@@ -48,6 +51,12 @@ class Spill:
     def y(self) -> Floats:
         """Target, shape (n,)."""
         return np.asarray(self._y[: self._rows])
+
+    def change(self, change: Callable[[Floats, Floats], Floats]) -> None:
+        """Lets ``change(X, out)`` write over the design matrix, some rows at a time."""
+        for first in range(0, self._rows, ROWS_A_CALL):
+            X = self.X[first : first + ROWS_A_CALL]
+            change(X, X)
 
     def close(self) -> None:
         for file in self._files:

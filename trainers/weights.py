@@ -185,9 +185,14 @@ def whole(items: list[str], most: int) -> str:
 
 
 def weights(record: WeightsRecord, most: int) -> str:
-    """The first weights, the intercept before all others where there is one, in at most so many characters."""
+    """The first weights, the intercept before all others where there is one, in at most so many characters; of a
+    network the shapes of its layers.
+    """
     w = record.tensors.get("w")
-    return "" if w is None else f"[{whole([f'{x:.4g}' for x in w[:32].tolist()], most - 2)}]"
+    if w is None:
+        layers = sorted((n, t.shape) for n, t in record.tensors.items() if n.startswith("W"))
+        return whole([f"{name} {'×'.join(map(str, shape))}" for name, shape in layers], most)
+    return f"[{whole([f'{x:.4g}' for x in w[:32].tolist()], most - 2)}]"
 
 
 def stages(record: WeightsRecord, most: int) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,90 +18,39 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.errors import GradstreamError
-from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.kafka import end_offsets
-from gradstream.wire.reader import EARLIEST, open_log_reader
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 from tests.trainers.feed import Topic, data, values_of
+from tests.trainers.runs import (
+    ROOT,
+    chain_of,
+    dead,
+    environment,
+    everything,
+    job_on,
+    kill,
+    tensor,
+)
 from trainers import weights
 from trainers.backends import get
 from trainers.chain import WeightsRecord
-from trainers.checkpoint import read_weights
+from trainers.descent import Descent
 from trainers.job import FULL, Job
-from trainers.loop import Result, train
+from trainers.loop import train
 from trainers.models import Floats, linear
 from trainers.spill import epoch_order
 
 pytestmark = pytest.mark.integration
 Unique = Callable[[str], str]
-ROOT = Path(__file__).parents[2]
 GOLDEN = np.array([2.95985985, 2.03296496])
-
-
-def job_on(topic: Topic, run: str, **more: Any) -> Job:
-    return Job(
-        topic.name,
-        "Y",
-        run=topic.run + run,
-        weights_topic=topic.weights,
-        dead_letters_topic=topic.dead,
-        **more,
-    )
-
-
-def values(services: Services, topic: str) -> pa.BinaryArray:
-    """Every committed value of a one-partition topic."""
-    at = (topic, 0)
-    end = end_offsets(services, topic)[at]
-    found, deadline = [], time.monotonic() + 20
-    with open_log_reader(services, {at: EARLIEST}) as reader:
-        while reader.position().get(at, 0) < end and end:
-            found.append(reader.fetch(10_000, 0.2).value)
-            assert time.monotonic() < deadline
-    return (
-        pa.chunked_array(found, pa.binary()).combine_chunks()
-        if found
-        else pa.array([], pa.binary())
-    )
-
-
-def chain_of(topic: Topic, run: str) -> list[WeightsRecord]:
-    """The run's records, after checking that they are one chain."""
-    with decoder_of(topic) as decoder:
-        records = read_weights(decoder, values(topic.services, topic.weights))
-    found = [record for record in records if record.run == topic.run + run]
-    parent = ""
-    for record in found:
-        assert record.parent == parent
-        parent = record.sha256
-    return found
-
-
-@contextmanager
-def decoder_of(topic: Topic) -> Iterator[AvroDecoder]:
-    with closing(Registry(topic.services.schema_registry_url)) as registry:
-        yield AvroDecoder(registry)
-
-
-def dead(topic: Topic) -> list[dict[str, Any]]:
-    with decoder_of(topic) as decoder:
-        decoded = decoder.columns(values(topic.services, topic.dead))
-    assert not len(decoded.faults)
-    rows: list[dict[str, Any]] = decoded.batch.to_pylist()
-    return rows
 
 
 def recomputed(X: Floats, y: Floats, rate: float = 0.01, size: int = 256) -> Floats:
     """What one pass in the log's order must end at."""
-    backend = get("numpy")(linear(X.shape[1]), rate)
-    state, _ = backend.steps(backend.init(), backend.model.design(X), y, size)
+    backend = get("numpy")(linear(X.shape[1]), Descent(rate))
+    state, *_ = backend.steps(backend.init(), backend.model.design(X), y, size)
     return backend.export(state)["w"]
-
-
-def tensor(result: Result) -> bytes:
-    assert result.record is not None
-    return result.record.tensors["w"].tobytes()
 
 
 def test_one_pass_equals_a_recomputation_bit_for_bit(services: Services, unique: Unique) -> None:
@@ -238,59 +185,26 @@ def test_epochs_are_shuffled_by_seed(services: Services, unique: Unique) -> None
     X, y = data(1000, 2)
     topic.send(X, y)
     result = train(job_on(topic, "r", epochs=3, batch_size=64, seed=5), services)
-    backend = get("numpy")(linear(2), 0.01)
+    backend = get("numpy")(linear(2), Descent(0.01))
     design, state = backend.model.design(X), backend.init()
     for epoch in range(3):
         order = epoch_order(1000, 5, epoch)
-        state, _ = backend.steps(state, design[order], y[order], 64)
+        state, *_ = backend.steps(state, design[order], y[order], 64)
     assert tensor(result) == backend.export(state)["w"].tobytes()
     assert result.record is not None
     assert (result.record.epoch, result.record.records_trained) == (3, 3000)
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-from gradstream.config import Services
-from trainers.job import Job
-from trainers.loop import Trainer, train
-
-published = 0
-def on_publish(record):
-    global published
-    published += 1
-
-learn = Trainer.learn
-def dying(self, *arguments):
-    spent = learn(self, *arguments)
-    if published == {published}:
-        os.kill(os.getpid(), signal.SIGKILL)  # steps have been taken that are in no transaction
-    return spent
-Trainer.learn = dying
-train({job!r}, Services.find(), on_publish=on_publish)
-"""
-
-
-def kill(job: Job, services: Services, published: int) -> None:
-    """Trains in a process of its own that dies with uncommitted steps after so many transactions."""
-    code = KILLED.format(root=str(ROOT), job=job, published=published)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(services),
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
-def environment(services: Services) -> dict[str, str]:
-    return {
-        **os.environ,
-        "GRADSTREAM_BOOTSTRAP_SERVERS": services.bootstrap_servers,
-        "GRADSTREAM_SCHEMA_REGISTRY_URL": services.schema_registry_url,
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+EVERYTHING: dict[str, Any] = {
+    "model": "logistic",
+    "standardise": True,
+    "class_weights": "balanced",
+    "optimizer": "adam",
+    "l2": 0.01,
+    "clip": 1.0,
+    "schedule": "cosine",
+    "schedule_steps": 500,
+}
 
 
 @pytest.mark.parametrize(
@@ -301,8 +215,17 @@ def environment(services: Services) -> dict[str, str]:
         (2, {"epochs": 4}),
         (1, {"epochs": 200, "batch_size": FULL}),
         (1, {"tolerance": 1e-3, "patience": 2, "tolerance_on": "weights"}),
+        (2, EVERYTHING),
+        (2, {**EVERYTHING, "epochs": 3}),
+        (1, {**EVERYTHING, "epochs": 40, "batch_size": FULL}),
+        (1, {"model": "autoencoder", "layers": (2,), "optimizer": "momentum", "target": ""}),
+        (1, {"exact": True}),
+        (1, {"backend": "numba", "standardise": True}),
     ],
-    ids=["online", "online-3-partitions", "epochs", "full-batch", "tolerance"],
+    ids=[
+        *("online", "online-3-partitions", "epochs", "full-batch", "tolerance", "logistic"),
+        *("logistic-epochs", "logistic-full-batch", "autoencoder", "exact", "numba"),
+    ],
 )
 def test_killed_and_resumed_ends_at_the_same_bits(
     services: Services, unique: Unique, partitions: int, more: dict[str, Any]
@@ -310,6 +233,8 @@ def test_killed_and_resumed_ends_at_the_same_bits(
     topic = Topic(services, unique, 3, partitions)
     for partition in range(partitions):
         X, y = data(6000 + 511 * partition, 3, seed=partition)
+        if more.get("model") == "logistic":
+            y = (y > 1).astype(np.float64)
         topic.send(X, y, partition, poison={77: b"junk", 3000: None})
     settings = {"publish_steps": 6, "batch_size": 64, **more}
     whole = train(job_on(topic, "whole", **settings), services)
@@ -319,7 +244,7 @@ def test_killed_and_resumed_ends_at_the_same_bits(
     kill(job, services, published=1)
     kill(job, services, published=2)
     resumed = train(job, services)
-    assert tensor(resumed) == tensor(whole)
+    assert everything(resumed) == everything(whole)
     assert resumed.record is not None
     assert whole.record is not None
     for name in ("step", "epoch", "records_trained", "records_rejected", "reason", "commits"):

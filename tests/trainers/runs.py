@@ -1,0 +1,137 @@
+"""Runs of the trainer in tests: jobs on a topic of one's own, what they published, and how to kill them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gradstream.config import Services
+from gradstream.wire.codec_avro import AvroDecoder
+from gradstream.wire.kafka import end_offsets
+from gradstream.wire.reader import EARLIEST, open_log_reader
+from gradstream.wire.registry import Registry
+from tests.trainers.feed import Topic
+from trainers.chain import WeightsRecord
+from trainers.checkpoint import read_weights
+from trainers.job import Job
+from trainers.loop import Result
+
+ROOT = Path(__file__).parents[2]
+
+
+def job_on(topic: Topic, run: str, **more: Any) -> Job:
+    return Job(
+        topic.name,
+        more.pop("target", "Y"),
+        run=topic.run + run,
+        weights_topic=topic.weights,
+        dead_letters_topic=topic.dead,
+        **more,
+    )
+
+
+def values(services: Services, topic: str) -> pa.BinaryArray:
+    """Every committed value of a one-partition topic."""
+    at = (topic, 0)
+    end = end_offsets(services, topic)[at]
+    found, deadline = [], time.monotonic() + 20
+    with open_log_reader(services, {at: EARLIEST}) as reader:
+        while reader.position().get(at, 0) < end and end:
+            found.append(reader.fetch(10_000, 0.2).value)
+            assert time.monotonic() < deadline
+    return (
+        pa.chunked_array(found, pa.binary()).combine_chunks()
+        if found
+        else pa.array([], pa.binary())
+    )
+
+
+def chain_of(topic: Topic, run: str) -> list[WeightsRecord]:
+    """The run's records, after checking that they are one chain."""
+    with decoder_of(topic) as decoder:
+        records = read_weights(decoder, values(topic.services, topic.weights))
+    found = [record for record in records if record.run == topic.run + run]
+    parent = ""
+    for record in found:
+        assert record.parent == parent
+        parent = record.sha256
+    return found
+
+
+@contextmanager
+def decoder_of(topic: Topic) -> Iterator[AvroDecoder]:
+    with closing(Registry(topic.services.schema_registry_url)) as registry:
+        yield AvroDecoder(registry)
+
+
+def dead(topic: Topic) -> list[dict[str, Any]]:
+    with decoder_of(topic) as decoder:
+        decoded = decoder.columns(values(topic.services, topic.dead))
+    assert not len(decoded.faults)
+    rows: list[dict[str, Any]] = decoded.batch.to_pylist()
+    return rows
+
+
+def tensor(result: Result) -> bytes:
+    assert result.record is not None
+    return result.record.tensors["w"].tobytes()
+
+
+def everything(result: Result) -> dict[str, bytes]:
+    """All that the last record keeps, to the bit."""
+    assert result.record is not None
+    return {name: tensor.tobytes() for name, tensor in result.record.tensors.items()}
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from gradstream.config import Services
+from trainers.job import Job
+from trainers.loop import Trainer, train
+
+published = 0
+def on_publish(record):
+    global published
+    published += 1
+
+learn = Trainer.learn
+def dying(self, *arguments):
+    spent = learn(self, *arguments)
+    if published == {published}:
+        os.kill(os.getpid(), signal.SIGKILL)  # steps have been taken that are in no transaction
+    return spent
+Trainer.learn = dying
+train({job!r}, Services.find(), on_publish=on_publish)
+"""
+
+
+def kill(job: Job, services: Services, published: int) -> None:
+    """Trains in a process of its own that dies with uncommitted steps after so many transactions."""
+    code = KILLED.format(root=str(ROOT), job=job, published=published)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(services),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+def environment(services: Services) -> dict[str, str]:
+    return {
+        **os.environ,
+        "GRADSTREAM_BOOTSTRAP_SERVERS": services.bootstrap_servers,
+        "GRADSTREAM_SCHEMA_REGISTRY_URL": services.schema_registry_url,
+        "OPENBLAS_NUM_THREADS": "1",
+    }

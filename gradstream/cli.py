@@ -18,7 +18,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "produce": ("producers.__main__", (), "put records into a topic"),
     "sql": ("gradstream.shell.apply", (), "apply a file of KSQL statements"),
     "train": ("trainers.__main__", (), "train a model on a topic"),
+    "backends": ("trainers.backends.__main__", (), "what computes here, and on which devices"),
     "weights": ("trainers.weights", (), "show published weights as a table"),
+    "bench": ("benchmarks.__main__", (), "measure this machine: bench backends compares them"),
     "engine": ("gradstream.engine.__main__", (), "run the KSQL engine by itself"),
     "qtt": ("gradstream.engine.qtt", (), "run query translation tests on the engine"),
 }

@@ -94,6 +94,12 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.errors",
     },
     # Models, steps and what runs them know nothing of Kafka, jobs or files.
+    "trainers.backends.__main__": {
+        "gradstream",
+        "gradstream.command",
+        "gradstream.console",
+        "trainers.backends",
+    },
     "trainers.models": {"gradstream.errors"},
     "trainers.descent": {"trainers.models", "gradstream.errors"},
     "trainers.backends": {"trainers.models", "trainers.descent", "gradstream.errors"},

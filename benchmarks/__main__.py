@@ -1,29 +1,34 @@
-"""``make bench``: run the benchmarks on a real broker, show the table, write benchmarks/results/."""
+"""``gradstream bench``: measure the hot paths against their limits on a real broker, and the backends against NumPy."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 from rich.table import Table
 
+from benchmarks import backends
 from benchmarks.figure import Figure
+from benchmarks.machine import describe
 from gradstream import command
 from gradstream.config import Services
 from gradstream.console import notes, progress, results
 
-HERE = Path(__file__).parent
-ALL = ("decode", "produce", "engine", "train")
+ON_BROKER = ("decode", "produce", "engine", "train")
+PACKAGES = ("confluent-kafka", "fastavro", "numba", "numpy", "pyarrow")
+ABOUT = """\
+Measure this machine: what happens to records, on a real broker, against the
+limits of its parts; and the backends against NumPy.
+
+  gradstream bench                  all
+  gradstream bench train decode     some
+  gradstream bench backends --help  the backends only, with flags of their own"""
 
 
 @contextlib.contextmanager
@@ -59,26 +64,9 @@ def table(figures: list[Figure]) -> Table:
     return shown
 
 
-def machine() -> dict[str, object]:
-    packages = ("confluent-kafka", "fastavro", "numba", "numpy", "pyarrow")
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
-
-
-def main(argv: list[str]) -> int:
-    parser = command.parser("bench", "Measure the hot paths against their limits.")
-    parser.prog = "python -m benchmarks"
-    parser.add_argument("names", nargs="*", choices=[*ALL, []], help="which ones (default: all)")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
-    arguments = parser.parse_args(argv)
-    names = arguments.names or list(ALL)
+def on_broker(names: list[str], folder: Path) -> bool:
+    """Runs the named ones; whether all have reached their goals."""
+    machine = describe(PACKAGES)
     figures: list[Figure] = []
     with stack() as services, progress("benchmarks") as bar:
         task = bar.add_task("benchmarks", total=len(names))
@@ -88,7 +76,6 @@ def main(argv: list[str]) -> int:
             figures += module.measure(services)
             bar.advance(task)
     results.print(table(figures))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {
             "name": f.name,
@@ -101,9 +88,33 @@ def main(argv: list[str]) -> int:
         }
         for f in figures
     ]
-    arguments.out.write_text(json.dumps({"machine": machine(), "figures": rows}, indent=1) + "\n")
-    notes.print(f"written to {arguments.out}")
-    return 0 if all(f.ratio >= f.goal for f in figures) else 1
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "benchmarks.json"
+    record.write_text(json.dumps({"machine": machine, "figures": rows}, indent=1) + "\n")
+    notes.print(f"written to {record}", markup=False, soft_wrap=True)
+    return all(f.ratio >= f.goal for f in figures)
+
+
+def main(argv: list[str]) -> int:
+    if argv[:1] == ["backends"]:
+        return backends.main(argv[1:])
+    parser = command.parser("bench", ABOUT)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        choices=[*ON_BROKER, "backends", []],
+        help=f"of {', '.join(ON_BROKER)}, backends (default: all)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: %(default)s"
+    )
+    given = parser.parse_args(argv)
+    names = [name for name in ON_BROKER if name in given.names or not given.names]
+    reached = not names or on_broker(names, given.out)
+    if not given.names or "backends" in given.names:
+        reached &= not backends.main(["--out", str(given.out)])
+    return 0 if reached else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""A worker process as its parent sees it: one request at a time, answered or dead."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from benchmarks.cases import Case
+
+Answer: TypeAlias = dict[str, Any]
+
+# As gradstream train sets them. OpenMP's are PyTorch's too.
+THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Several processes share the GPU: none may take all of its memory in advance.
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
+
+class Child:
+    """Runs ``benchmarks.worker``.
+
+    Attributes:
+        name, device, dtype: of its backend; the device is what was asked for until the first answer tells which it is.
+        devices: that the backend found, as its first answer tells.
+    """
+
+    def __init__(self, name: str, device: str, dtype: str, scratch: Path) -> None:
+        """Args: scratch: an empty folder, so that nothing compiled is left from another run."""
+        self.name = name
+        self.device = device
+        self.devices: dict[str, str] = {}
+        scratch.mkdir()
+        self._log = scratch / "stderr"
+        # Not with -m: a package of the same name in the user's folder would be found first.
+        program = f"import sys; sys.path[:] = {sys.path!r}; from benchmarks import worker; worker.main(sys.argv[1:])"
+        self._started = perf_counter()
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program, name, device, dtype],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment(scratch),
+            )
+
+    def first(self, case: Case) -> Answer:
+        """The case's first run in this process. ``seconds`` has all compiling in it."""
+        answer = self._ask(json.dumps(asdict(case)))
+        self.device = answer.get("device", self.device)
+        self.devices = answer.get("devices", self.devices)
+        return answer
+
+    def cold(self, case: Case) -> Answer:
+        """The very first run: ``seconds`` begins with the start of the process, so that imports are in it."""
+        answer = self.first(case)
+        return answer | {"seconds": perf_counter() - self._started}
+
+    def again(self) -> Answer:
+        """One more run of the same case."""
+        return self._ask("run")
+
+    def _ask(self, request: str) -> Answer:
+        """The answer; ``failed``, with the last line of what it said, if the process has ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(request + "\n")
+            self._process.stdin.flush()
+            answer: Answer = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            code = self._process.wait()
+            said = self._log.read_text().split("\n")
+            last = next((line for line in reversed(said) if line.strip()), "")
+            return {"failed": f"ended with {code}: {last}"}
+        return answer
+
+    def close(self) -> None:
+        self._process.kill()  # it holds nothing, and some frameworks take seconds to leave
+        self._process.communicate()
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """Ours, one thread for NumPy, and all caches of compiled code empty."""
+    caches = {
+        "NUMBA_CACHE_DIR": str(scratch / "numba"),
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "torch"),
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
+    }
+    return {**THREADS, **SHARED_GPU, **os.environ, **caches}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
-from gradstream.errors import ConfigError, GradstreamError, UnavailableError
+from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.wire.kafka import Setting, quiet
 from gradstream.wire.reader_base import (
     ANSWER_DEADLINE,
@@ -63,8 +63,7 @@ class ConfluentReader(Reader):
             # So the leaders are known; without them librdkafka would wait half a second.
             made.watermarks(next(at for at in offsets if at[0] == topic))
         made._consumer.assign(_places(offsets))
-        made._owned = frozenset(offsets)
-        made._positions = {at: offset for at, offset in offsets.items() if offset >= 0}
+        made._begins(offsets)
         return made
 
     def __init__(
@@ -75,28 +74,16 @@ class ConfluentReader(Reader):
         headers: bool,
         on_rebalance: OnRebalance | None,
     ) -> None:
-        super().__init__(on_rebalance)
-        self._start = start
-        self._topics = list(topics)
-        self._with_headers = headers
-        self._closed = False
-        self._raised: BaseException | None = None
+        super().__init__(topics, start, headers, on_rebalance)
         self._held: list[Any] = []  # messages that fetch() has not handed out yet
         self._consumer = Consumer({**quiet(settings), "error_cb": self._on_error})
 
     # Reading
 
-    def fetch(self, max_records: int, timeout: float) -> Records:
-        self._check_open()
-        if not self._held:
-            self._held = self._consume(max_records, min(timeout, LONGEST_WAIT))
-        self._raise_from_callback()
-        records = self._take(max_records)
-        self._look_whether_topics_are_there(quiet=len(records) == 0)
-        return records
+    def _holds(self) -> bool:
+        return bool(self._held)
 
-    def _consume(self, max_records: int, timeout: float) -> list[Any]:
-        """What is there already, else the first to come and what came with it."""
+    def _consume(self, max_records: int, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         changes = self.rebalances
         found = self._pull(max_records, 0.0)
@@ -109,7 +96,7 @@ class ConfluentReader(Reader):
                 more = self._pull(max_records - 1, 0.0)
                 # What came before a rebalance will come again, perhaps to another member.
                 found = more if changes != self.rebalances else found + more
-        return found
+        self._held = found
 
     def _pull(self, most: int, timeout: float) -> list[Any]:
         found: list[Any] = self._consumer.consume(most, timeout)
@@ -169,11 +156,6 @@ class ConfluentReader(Reader):
             headers=headers,
         )
 
-    def _topic_index(self, name: str) -> int:
-        if name not in self._topics:
-            self._topics.append(name)
-        return self._topics.index(name)
-
     # Callbacks, from inside consume() and close()
 
     def _on_assigned(self, consumer: Consumer, places: list[Place]) -> None:
@@ -208,60 +190,29 @@ class ConfluentReader(Reader):
         if error.fatal():
             self._raised = self._raised or _unavailable(error, "the group")
 
-    def _raise_from_callback(self) -> None:
-        if self._raised:
-            raised, self._raised = self._raised, None
-            raise raised
-
     # Positions
 
-    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._check_open()
-        self._check_owned(offsets.keys())
-        deadline = time.monotonic() + ANSWER_DEADLINE
-        for (topic, partition), offset in offsets.items():
-            while True:
-                try:
-                    self._consumer.seek(Place(topic, partition, offset))
-                    break
-                except KafkaException as error:
-                    # A partition that was assigned a moment ago cannot be sought yet, so try again.
-                    if time.monotonic() > deadline:
-                        raise UnavailableError(
-                            "SEEK_FAILED", f"{error.args[0].str()}; try again"
-                        ) from error
-                    time.sleep(0.01)
-        self._drop_held(offsets.keys())
+    def _try_seek(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        refused = {}
         for at, offset in offsets.items():
-            self._positions.pop(at, None)
-            if offset >= 0:
-                self._positions[at] = offset
-
-    def committed(self) -> dict[TopicPartition, int]:
-        self._check_open()
-        found = self._ask_committed(self._owned, ANSWER_DEADLINE)
-        return {at: offset for at, offset in found.items() if offset >= 0}
-
-    def _ask_committed(
-        self, partitions: Collection[TopicPartition], timeout: float
-    ) -> dict[TopicPartition, int]:
-        """Committed offsets, negative where there is none; asked in slices, so that Ctrl-C is answered."""
-        deadline = time.monotonic() + timeout
-        asked = _places(dict.fromkeys(partitions, _OFFSET_UNKNOWN))
-        while asked:
             try:
-                places = self._consumer.committed(asked, timeout=LONGEST_WAIT)
-                wrong = next((place.error for place in places if place.error), None)
+                self._consumer.seek(Place(*at, offset))
             except KafkaException as error:
-                wrong = error.args[0]
-            if not wrong:
-                return {(place.topic, place.partition): place.offset for place in places}
-            if understand(wrong.code(), "", None) or time.monotonic() > deadline:
-                raise UnavailableError(
-                    "OFFSETS_UNKNOWN", f"no committed offsets of the group: {wrong.str()}"
-                )
-            time.sleep(0.05)
-        return {}
+                refused[at] = str(error.args[0].str())
+        return refused
+
+    def _try_committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], int, str]:
+        asked = _places(dict.fromkeys(partitions, _OFFSET_UNKNOWN))
+        try:
+            places = self._consumer.committed(asked, timeout=LONGEST_WAIT)
+            wrong = next((place.error for place in places if place.error), None)
+        except KafkaException as error:
+            wrong = error.args[0]
+        if wrong:
+            return {}, wrong.code(), wrong.str()
+        return {(place.topic, place.partition): place.offset for place in places}, 0, ""
 
     def _probe(self, at: TopicPartition) -> int:
         try:
@@ -312,10 +263,6 @@ class ConfluentReader(Reader):
 
     def _drop_held(self, partitions: Collection[TopicPartition]) -> None:
         self._held = [m for m in self._held if (m.topic(), m.partition()) not in partitions]
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ConfigError("READER_CLOSED", "this reader is closed; open another")
 
 
 def _places(offsets: Mapping[TopicPartition, int]) -> list[Place]:

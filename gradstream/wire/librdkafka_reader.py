@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaError
 
-from gradstream.errors import ConfigError, GradstreamError, UnavailableError
+from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.wire import gather, librdkafka
 from gradstream.wire.kafka import Setting
 from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_entries, take_error
@@ -66,8 +66,7 @@ class LibrdkafkaReader(Reader):
             # So the leaders are known; without them librdkafka would wait half a second.
             made.watermarks(next(at for at in offsets if at[0] == topic))
         made._assign(offsets)
-        made._owned = frozenset(offsets)
-        made._positions = {at: offset for at, offset in offsets.items() if offset >= 0}
+        made._begins(offsets)
         return made
 
     def __init__(
@@ -78,13 +77,8 @@ class LibrdkafkaReader(Reader):
         headers: bool,
         on_rebalance: OnRebalance | None,
     ) -> None:
-        super().__init__(on_rebalance)
+        super().__init__(topics, start, headers, on_rebalance)
         self._lib = librdkafka.load()
-        self._start = start
-        self._topics = list(topics)
-        self._with_headers = headers
-        self._closed = False
-        self._raised: BaseException | None = None  # in a callback, where nobody could catch it
         self._timestamp = librdkafka.address(self._lib.message_timestamp)
         self._destroy = librdkafka.address(self._lib.message_destroy)
         # Addresses of what is ours: those in [_from, _to), and errors.
@@ -102,17 +96,10 @@ class LibrdkafkaReader(Reader):
 
     # Reading
 
-    def fetch(self, max_records: int, timeout: float) -> Records:
-        self._check_open()
-        if self._from == self._to:
-            self._consume(max_records, min(timeout, LONGEST_WAIT))
-        self._raise_from_callback()
-        records = self._take(max_records)
-        self._look_whether_topics_are_there(quiet=len(records) == 0)
-        return records
+    def _holds(self) -> bool:
+        return self._from < self._to
 
     def _consume(self, max_records: int, timeout: float) -> None:
-        """Fill the array of messages with what is there already, else wait for the first to come."""
         if len(self._messages) < max_records:
             self._messages = np.zeros(max_records, np.int64)
         deadline = time.monotonic() + timeout
@@ -139,7 +126,6 @@ class LibrdkafkaReader(Reader):
         self._pulls -= 1
 
     def _take(self, max_records: int) -> Records:
-        """The messages that we hold, as columns; errors among them first."""
         held = self._messages[self._from : min(self._to, self._from + max_records)]
         if len(held) == 0:
             self._from = self._to = 0
@@ -206,11 +192,6 @@ class LibrdkafkaReader(Reader):
         return self._columns(
             nothing, 0, 0, 0, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
         )
-
-    def _topic_index(self, name: str) -> int:
-        if name not in self._topics:
-            self._topics.append(name)
-        return self._topics.index(name)
 
     def _headers(self, messages: npt.NDArray[np.int64]) -> Callable[[int], Headers]:
         found = [list(self._headers_of(int(message))) for message in messages]
@@ -293,60 +274,27 @@ class LibrdkafkaReader(Reader):
         except BaseException as error:  # noqa: BLE001  fetch() raises it
             self._raised = self._raised or error
 
-    def _raise_from_callback(self) -> None:
-        if self._raised:
-            raised, self._raised = self._raised, None
-            raise raised
-
     # Positions
 
-    def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._check_open()
-        self._check_owned(offsets.keys())
-        deadline = time.monotonic() + ANSWER_DEADLINE
-        left = dict(offsets)
-        while left:
-            with PartitionList(left) as wanted:
-                failed, text = take_error(
-                    self._lib.seek_partitions(self._handle, wanted.pointer, 1000)
-                )
-                # A partition that was assigned a moment ago cannot be sought yet, so try again.
-                refused = {at: err for at, (_, err) in wanted.entries().items() if err}
-            if time.monotonic() > deadline and (failed or refused):
-                code = next(iter(refused.values()), failed)
-                raise UnavailableError("SEEK_FAILED", f"{text or error_text(code)}; try again")
-            left = {at: offsets[at] for at in left if failed or at in refused}
-            if left:
-                time.sleep(0.01)
-        self._drop_held(offsets.keys())
-        for at, offset in offsets.items():
-            self._positions.pop(at, None)
-            if offset >= 0:
-                self._positions[at] = offset
+    def _try_seek(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        with PartitionList(offsets) as wanted:
+            failed, text = take_error(self._lib.seek_partitions(self._handle, wanted.pointer, 1000))
+            errors = {at: err for at, (_, err) in wanted.entries().items() if err}
+        refused = {at: text or error_text(code) for at, code in errors.items()}
+        if failed:
+            return {at: refused.get(at, text or error_text(failed)) for at in offsets}
+        return refused
 
-    def committed(self) -> dict[TopicPartition, int]:
-        self._check_open()
-        found = self._ask_committed(self._owned, ANSWER_DEADLINE)
-        return {at: offset for at, offset in found.items() if offset >= 0}
-
-    def _ask_committed(
-        self, partitions: Collection[TopicPartition], timeout: float
-    ) -> dict[TopicPartition, int]:
-        """Committed offsets, negative where there is none; asked in slices, so that Ctrl-C is answered."""
-        deadline = time.monotonic() + timeout
-        while partitions:
-            with PartitionList(partitions) as wanted:
-                code = self._lib.committed(self._handle, wanted.pointer, int(LONGEST_WAIT * 1000))
-                found = wanted.entries()
-            code = code or next((err for _, err in found.values() if err), 0)
-            if not code:
-                return {at: offset for at, (offset, _) in found.items()}
-            if understand(code, "", None) or time.monotonic() > deadline:
-                raise UnavailableError(
-                    "OFFSETS_UNKNOWN", f"no committed offsets of the group: {error_text(code)}"
-                )
-            time.sleep(0.05)
-        return {}
+    def _try_committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], int, str]:
+        with PartitionList(partitions) as wanted:
+            code = self._lib.committed(self._handle, wanted.pointer, int(LONGEST_WAIT * 1000))
+            found = wanted.entries()
+        code = code or next((err for _, err in found.values() if err), 0)
+        if code:
+            return {}, code, error_text(code)
+        return {at: offset for at, (offset, _) in found.items()}, 0, ""
 
     def _probe(self, at: TopicPartition) -> int:
         low, high = ctypes.c_int64(), ctypes.c_int64()
@@ -422,7 +370,6 @@ class LibrdkafkaReader(Reader):
             self._check(self._lib.assign(self._handle, wanted.pointer), "assign")
 
     def _drop_held(self, partitions: Collection[TopicPartition]) -> None:
-        """Give back messages of these partitions that were not handed out yet."""
         held = self._messages[self._from : self._to]
         if len(held) == 0:
             return
@@ -447,10 +394,6 @@ class LibrdkafkaReader(Reader):
         if code:
             text = error_text(code)
             raise understand(code, text, None) or UnavailableError("READ_FAILED", f"{what}: {text}")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ConfigError("READER_CLOSED", "this reader is closed; open another")
 
 
 def _binary(

@@ -10,7 +10,13 @@ from typing import Literal, Self
 
 from confluent_kafka import KafkaError
 
-from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
+from gradstream.errors import (
+    ConfigError,
+    DataError,
+    GradstreamError,
+    RetryError,
+    UnavailableError,
+)
 from gradstream.wire.kafka import Setting, log, unknown_topic
 from gradstream.wire.records import Records, TopicPartition
 
@@ -55,11 +61,22 @@ class Reader(ABC):
     lost: bool = False
     trouble: str | None = None
 
-    def __init__(self, on_rebalance: OnRebalance | None = None) -> None:
+    def __init__(
+        self,
+        topics: Sequence[str],
+        start: int,
+        headers: bool,
+        on_rebalance: OnRebalance | None,
+    ) -> None:
+        self._topics = list(topics)
+        self._start = start
+        self._with_headers = headers
         self._on_rebalance = on_rebalance
         self._owned: frozenset[TopicPartition] = frozenset()
         self._positions: dict[TopicPartition, int] = {}
         self._next_look = time.monotonic() + LOOK_EVERY
+        self._closed = False
+        self._raised: BaseException | None = None  # in a callback, where nobody could catch it
 
     @classmethod
     @abstractmethod
@@ -80,7 +97,6 @@ class Reader(ABC):
     ) -> Self:
         """See open_log_reader."""
 
-    @abstractmethod
     def fetch(self, max_records: int, timeout: float) -> Records:
         """The next records, at most ``max_records``: what is there already, else the first to come.
 
@@ -93,14 +109,37 @@ class Reader(ABC):
             DataError: ``OFFSET_LOST``, ``UNKNOWN_TOPIC``.
             UnavailableError, RetryError: the broker or the group refuses; the message says what to do.
         """
+        self._check_open()
+        if not self._holds():
+            self._consume(max_records, min(timeout, LONGEST_WAIT))
+        self._raise_from_callback()
+        records = self._take(max_records)
+        self._look_whether_topics_are_there(quiet=len(records) == 0)
+        return records
 
-    @abstractmethod
     def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Go on at these offsets; partitions that are not ours are refused with ``NOT_ASSIGNED``."""
+        self._check_open()
+        self._check_owned(offsets.keys())
+        deadline = time.monotonic() + ANSWER_DEADLINE
+        # A partition that was assigned a moment ago cannot be sought yet, so try again.
+        left = offsets
+        while refused := self._try_seek(left):
+            if time.monotonic() > deadline:
+                raise UnavailableError("SEEK_FAILED", f"{next(iter(refused.values()))}; try again")
+            left = {at: offsets[at] for at in refused}
+            time.sleep(0.01)
+        self._drop_held(offsets.keys())
+        for at, offset in offsets.items():
+            self._positions.pop(at, None)
+            if offset >= 0:
+                self._positions[at] = offset
 
-    @abstractmethod
     def committed(self) -> dict[TopicPartition, int]:
         """The group's committed offset of each partition that we own and that has one."""
+        self._check_open()
+        found = self._ask_committed(self._owned, ANSWER_DEADLINE)
+        return {at: offset for at, offset in found.items() if offset >= 0}
 
     def position(self) -> dict[TopicPartition, int]:
         """The offset after the last record that fetch() gave, or after the end of the log where that was met.
@@ -132,6 +171,61 @@ class Reader(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave the group; a second call does nothing."""
+
+    # What a client of Kafka brings
+
+    @abstractmethod
+    def _holds(self) -> bool:
+        """Whether there are messages that fetch() has not handed out yet."""
+
+    @abstractmethod
+    def _consume(self, max_records: int, timeout: float) -> None:
+        """Hold what is there already, else wait for the first to come."""
+
+    @abstractmethod
+    def _take(self, max_records: int) -> Records:
+        """The messages that we hold, as columns; errors among them first."""
+
+    @abstractmethod
+    def _drop_held(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget messages of these partitions that were not handed out yet."""
+
+    @abstractmethod
+    def _try_seek(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """Seek; the partitions that cannot be sought now, and why."""
+
+    @abstractmethod
+    def _try_committed(
+        self, partitions: Collection[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], int, str]:
+        """Committed offsets, negative where there is none; code and words of an error, 0 for none. Within a second."""
+
+    @abstractmethod
+    def _probe(self, at: TopicPartition) -> int:
+        """Code of the error that a question about a partition meets, 0 for none; within a second."""
+
+    # What all of them share
+
+    def _ask_committed(
+        self, partitions: Collection[TopicPartition], timeout: float
+    ) -> dict[TopicPartition, int]:
+        """Committed offsets, negative where there is none; asked in slices, so that Ctrl-C is answered."""
+        deadline = time.monotonic() + timeout
+        while partitions:
+            found, code, text = self._try_committed(partitions)
+            if not code:
+                return found
+            if understand(code, "", None) or time.monotonic() > deadline:
+                raise UnavailableError(
+                    "OFFSETS_UNKNOWN", f"no committed offsets of the group: {text}"
+                )
+            time.sleep(0.05)
+        return {}
+
+    def _begins(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Bookkeeping of a log's reader, whose partitions never change."""
+        self._owned = frozenset(offsets)
+        self._positions = {at: offset for at, offset in offsets.items() if offset >= 0}
 
     def _gained(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Bookkeeping after partitions came, each with the offset at which it starts."""
@@ -167,9 +261,19 @@ class Reader(ABC):
             if self._probe((topic, partition)) in _NOT_THERE:
                 raise unknown_topic(topic)
 
-    @abstractmethod
-    def _probe(self, at: TopicPartition) -> int:
-        """Code of the error that a question about a partition meets, 0 for none; within a second."""
+    def _topic_index(self, name: str) -> int:
+        if name not in self._topics:
+            self._topics.append(name)
+        return self._topics.index(name)
+
+    def _raise_from_callback(self) -> None:
+        if self._raised:
+            raised, self._raised = self._raised, None
+            raise raised
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigError("READER_CLOSED", "this reader is closed; open another")
 
     def _check_owned(self, partitions: Collection[TopicPartition]) -> None:
         if foreign := sorted(set(partitions) - self._owned):

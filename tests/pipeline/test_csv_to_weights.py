@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,23 +13,16 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from gradstream.config import Services
+from tests.acceptance.command_line import User
 
 pytestmark = pytest.mark.integration
 
 
-def gradstream(services: Services, cwd: Path, *words: str) -> str:
-    """A command as a user runs it; its standard output."""
-    environment = os.environ | {
-        "GRADSTREAM_BOOTSTRAP_SERVERS": services.bootstrap_servers,
-        "GRADSTREAM_SCHEMA_REGISTRY_URL": services.schema_registry_url,
-        "GRADSTREAM_KSQL_URL": services.ksql_url,
-    }
-    command = [str(Path(sys.executable).with_name("gradstream")), *words]
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-    return done.stdout
+def run(user: User, *words: str) -> str:
+    """Standard output of a command that must succeed."""
+    ended = user.run(*words, seconds=120)
+    assert ended.code == 0, ended
+    return ended.out
 
 
 def test_diabetes_ends_where_linear_regression_does(
@@ -45,13 +35,14 @@ def test_diabetes_ends_where_linear_regression_does(
         lines.append(",".join(map(repr, [*row.tolist(), float(target)])))
         if number % 50 == 0:  # a patient without a target, who must be dropped
             lines.append(",".join([*map(repr, row.tolist()), ""]))
-    (tmp_path / "diabetes.csv").write_text("\n".join(lines) + "\n")
-    topic, run = unique("diabetes"), unique("run")
+    table, statements = tmp_path / "diabetes.csv", tmp_path / "diabetes.sql"
+    table.write_text("\n".join(lines) + "\n")
+    user, topic, name = User(services, tmp_path), unique("diabetes"), unique("run")
 
-    gradstream(services, tmp_path, "produce", "csv", "diabetes.csv", "--topic", topic, "--target", "progression", "--sql", "diabetes.sql")  # fmt: skip
-    gradstream(services, tmp_path, "sql", "diabetes.sql", "--wait")
-    gradstream(services, tmp_path, "train", "--source", f"{topic}_training", "--target", "PROGRESSION", "--run", run, "--batch-size", "full", "--learning-rate", "0.2", "--epochs", "20000", "--features", ",".join(n.upper() for n in data.feature_names))  # fmt: skip
-    shown = gradstream(services, tmp_path, "weights", "--run", run, "--json")
+    run(user, "produce", "csv", str(table), "--topic", topic, "--target", "progression", "--sql", str(statements))  # fmt: skip
+    run(user, "sql", str(statements), "--wait")
+    run(user, "train", "--source", f"{topic}_training", "--target", "PROGRESSION", "--run", name, "--batch-size", "full", "--learning-rate", "0.2", "--epochs", "20000", "--features", ",".join(n.upper() for n in data.feature_names))  # fmt: skip
+    shown = run(user, "weights", "--run", name, "--json")
 
     newest = json.loads(shown.splitlines()[-1])
     learned = np.array(newest["tensors"]["w"])

@@ -191,10 +191,9 @@ def _counted(name: str, span: Span, description: str) -> None:
         count, checked = _count(n), _checked(masks)
         return None if value is None else _masked(value, span, count, checked)
 
-    body.__doc__ = description
     scalar(
         name, "STRING, INTEGER -> STRING", f"STRING, INTEGER, {_FOUR} -> STRING",
-        category="STRING", nulls="see", column=_on_column(span),
+        category="STRING", nulls="see", column=_on_column(span), description=description,
     )(body)  # fmt: skip
 
 

@@ -167,8 +167,8 @@ def _both_ways(name: str, whole: Callable[[float], int], rounding: str, descript
     def of_decimal(value: decimal.Decimal) -> decimal.Decimal:
         return _scaled(_scaled(value, 0, rounding), _scale(value), decimal.ROUND_HALF_UP)
 
-    of_integer.__doc__ = description
-    scalar(name, "INTEGER -> INTEGER", "BIGINT -> BIGINT", category="MATHEMATICAL")(of_integer)
+    whole_numbers = ("INTEGER -> INTEGER", "BIGINT -> BIGINT")
+    scalar(name, *whole_numbers, category="MATHEMATICAL", description=description)(of_integer)
     scalar(name, "DOUBLE -> DOUBLE", category="MATHEMATICAL")(of_double)
     scalar(name, "DECIMAL -> DECIMAL", category="MATHEMATICAL")(of_decimal)
 
@@ -244,9 +244,8 @@ def _sinh(value: float) -> float:
 
 
 def _single(name: str, function: Callable[[float], float], description: str) -> None:
-    body = _java(function)
-    body.__doc__ = description
-    scalar(name, "DOUBLE -> DOUBLE", category="MATHEMATICAL")(body)
+    declare = scalar(name, "DOUBLE -> DOUBLE", category="MATHEMATICAL", description=description)
+    declare(_java(function))
 
 
 for _name, _function, _description in (

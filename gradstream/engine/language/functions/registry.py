@@ -369,18 +369,19 @@ def scalar(
     column: Callable[..., Any] | None = None,
     typed: bool = False,
     safe: bool = False,
+    description: str | None = None,
 ) -> Callable[[F], F]:
-    """Declare a function under a name, with its signatures; its docstring is what DESCRIBE FUNCTION says.
+    """Declare a function under a name, with its signatures.
 
     Args:
+        description: what DESCRIBE FUNCTION says; the body's docstring unless told otherwise.
         display: how ksqlDB writes the name in messages, lower case unless told otherwise.
         returns: the result's type from the arguments' types, where the signature cannot say it.
     """
 
     def declare(body: F) -> F:
-        family = _FAMILIES.setdefault(
-            name, Family(name, display or name.lower(), category, (body.__doc__ or "").strip())
-        )
+        said = (description or body.__doc__ or "").strip()
+        family = _FAMILIES.setdefault(name, Family(name, display or name.lower(), category, said))
         for text in signatures:
             parameters, variadic, result = _Reader(text).signature()
             family.overloads.append(

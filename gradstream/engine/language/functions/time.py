@@ -59,49 +59,58 @@ def time_sub(unit: str, n: int, of_day: int) -> int:
     return (of_day - _milliseconds(unit, n)) % DAY_MS
 
 
-@scalar(
-    "TIMESTAMPTOSTRING",
-    "BIGINT!, STRING -> STRING",
-    "BIGINT!, STRING, STRING -> STRING",
-    category=_CATEGORY,
-)
-def timestamp_to_string(milliseconds: int, form: str, zone: str = "UTC") -> str:
-    """Writes milliseconds since 1970 by a pattern."""
-    return java_time.format_timestamp(milliseconds, form, zone)
-
-
-@scalar(
-    "STRINGTOTIMESTAMP",
-    "STRING!, STRING! -> BIGINT",
-    "STRING!, STRING!, STRING! -> BIGINT",
-    category=_CATEGORY,
-)
-def string_to_timestamp(text: str, form: str, zone: str = "UTC") -> int:
-    """Reads a text by a pattern as milliseconds since 1970."""
-    return java_time.parse_timestamp(text, form, zone)
-
-
-@scalar("DATETOSTRING", "INTEGER!, STRING -> STRING", category=_CATEGORY)
-def date_to_string(days: int, form: str) -> str:
-    """Writes days since 1970 by a pattern."""
-    return java_time.format_date(days, form)
-
-
-@scalar("STRINGTODATE", "STRING!, STRING! -> INTEGER", category=_CATEGORY)
-def string_to_date(text: str, form: str) -> int:
-    """Reads a text by a pattern as days since 1970."""
-    return java_time.parse_date(text, form)
-
-
-@scalar(
-    "PARSE_TIMESTAMP",
-    "STRING, STRING -> TIMESTAMP",
-    "STRING, STRING, STRING -> TIMESTAMP",
-    category=_CATEGORY,
-)
-def parse_timestamp(text: str, form: str, zone: str = "GMT") -> int:
-    """Reads a text by a pattern as a TIMESTAMP."""
-    return java_time.parse_timestamp(text, form, zone)
+# The older functions take and give numbers, the newer ones the types for times.
+for _name, _signatures, _body, _description in (
+    (
+        "TIMESTAMPTOSTRING",
+        ("BIGINT!, STRING -> STRING", "BIGINT!, STRING, STRING -> STRING"),
+        java_time.format_timestamp,
+        "Writes milliseconds since 1970 by a pattern.",
+    ),
+    (
+        "STRINGTOTIMESTAMP",
+        ("STRING!, STRING! -> BIGINT", "STRING!, STRING!, STRING! -> BIGINT"),
+        java_time.parse_timestamp,
+        "Reads a text by a pattern as milliseconds since 1970.",
+    ),
+    (
+        "PARSE_TIMESTAMP",
+        ("STRING, STRING -> TIMESTAMP", "STRING, STRING, STRING -> TIMESTAMP"),
+        java_time.parse_timestamp,
+        "Reads a text by a pattern as a TIMESTAMP.",
+    ),
+    (
+        "DATETOSTRING",
+        ("INTEGER!, STRING -> STRING",),
+        java_time.format_date,
+        "Writes days since 1970 by a pattern.",
+    ),
+    (
+        "FORMAT_DATE",
+        ("DATE, STRING -> STRING",),
+        java_time.format_date,
+        "Writes a DATE by a pattern.",
+    ),
+    (
+        "STRINGTODATE",
+        ("STRING!, STRING! -> INTEGER",),
+        java_time.parse_date,
+        "Reads a text by a pattern as days since 1970.",
+    ),
+    (
+        "PARSE_TIME",
+        ("STRING, STRING -> TIME",),
+        java_time.parse_time,
+        "Reads a text by a pattern as a TIME.",
+    ),
+    (
+        "FORMAT_TIME",
+        ("TIME, STRING -> STRING",),
+        java_time.format_time,
+        "Writes a TIME by a pattern.",
+    ),
+):
+    scalar(_name, *_signatures, category=_CATEGORY, description=_description)(_body)
 
 
 @scalar("PARSE_DATE", "STRING, STRING -> DATE", category=_CATEGORY)
@@ -110,12 +119,6 @@ def parse_date(text: str, form: str) -> int:
     if any(letter in "HhKkmsSaAnNXxZz" for letter in java_time.letters(form)):
         raise ValueError(f"Date format contains time field: {form}")
     return java_time.parse_simple_date(text, form)
-
-
-@scalar("PARSE_TIME", "STRING, STRING -> TIME", category=_CATEGORY)
-def parse_time(text: str, form: str) -> int:
-    """Reads a text by a pattern as a TIME."""
-    return java_time.parse_time(text, form)
 
 
 @scalar(
@@ -127,18 +130,6 @@ def parse_time(text: str, form: str) -> int:
 def format_timestamp(timestamp: int, form: str, zone: str = "GMT") -> str:
     """Writes a TIMESTAMP by a pattern."""
     return java_time.format_timestamp(timestamp, form, zone)
-
-
-@scalar("FORMAT_DATE", "DATE, STRING -> STRING", category=_CATEGORY)
-def format_date(date: int, form: str) -> str:
-    """Writes a DATE by a pattern."""
-    return java_time.format_date(date, form)
-
-
-@scalar("FORMAT_TIME", "TIME, STRING -> STRING", category=_CATEGORY)
-def format_time(of_day: int, form: str) -> str:
-    """Writes a TIME by a pattern."""
-    return java_time.format_time(of_day, form)
 
 
 @scalar("CONVERT_TZ", "TIMESTAMP, STRING, STRING -> TIMESTAMP", category=_CATEGORY)

@@ -122,7 +122,7 @@ def for_backend(case: Case, name: str, quick: bool = False) -> Case:
     if case.name == GOLDEN:
         return replace(case, passes=20, repeats=1) if quick else replace(case, repeats=1)
     if case.passes > 1:
-        return replace(case, passes=min(5, case.passes), repeats=2)
+        return replace(case, passes=2 if quick else 5, repeats=2)
     chunk = BATCH * (2 if case.name == AUTOENCODER or quick else 64)
     return replace(case, rows=chunk, chunk=chunk, calls=1, repeats=2)
 

@@ -139,7 +139,7 @@ def test_an_empty_address_in_a_flag(nowhere: User) -> None:
         (f"{TRAIN} --batch-size 0", "BAD_VALUE", ["--batch-size 0:", "whole number from 1"]),
         (f"{TRAIN} --batch-size -1", "BAD_VALUE", ["--batch-size -1:", "whole number from 1"]),
         (f"{TRAIN} --batch-size 1.5", "BAD_VALUE", ["--batch-size 1.5:", "whole number from 1"]),
-        (f"{TRAIN} --learning-rate NaN", "BAD_VALUE", ["--learning-rate nan:", "above 0"]),
+        (f"{TRAIN} --learning-rate NaN", "BAD_VALUE", ["--learning-rate NaN:", "above 0"]),
         (f"{TRAIN} --learning-rate 0", "BAD_VALUE", ["--learning-rate 0:", "above 0"]),
         (f"{TRAIN} --learning-rate -1", "BAD_VALUE", ["--learning-rate -1:", "above 0"]),
         (f"{TRAIN} --learning-rate inf", "BAD_VALUE", ["--learning-rate inf:", "above 0"]),

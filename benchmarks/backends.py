@@ -18,6 +18,7 @@ from benchmarks.cases import (
     GOLDEN,
     PUBLISHED,
     REFERENCE,
+    SLOW,
     Case,
     cases,
     for_backend,
@@ -87,7 +88,7 @@ class Comparing:
             for turn in range(comparison.case.repeats):
                 for child, outcome in pairs:
                     if turn < outcome.case.repeats and not outcome.problem:
-                        with self._step(comparison.case, outcome.name):
+                        with self._step(outcome.case, outcome.name):
                             outcome.add(child.again())
             comparison.check()
 
@@ -101,13 +102,29 @@ class Comparing:
         return self._children[-1]
 
     def _start(self, name: str, device: str) -> dict[str, str]:
-        """The devices that the backend has found; none when it cannot be started."""
-        child = self._add(name, device)
+        """The devices that the backend has found; none when it cannot be started.
+
+        What compiles is started twice: the second process may find on disk what the first has compiled.
+        """
         golden = self.comparisons[0]
         case = for_backend(golden.case, name, self._quick)
-        with self._step(golden.case, f"{name} from cold"):
-            self._note(child, golden, case, child.cold(case))
+        child = self._add(name, device)
+        with self._step(case, f"{name} from cold"):
+            answer = child.cold(case)
+        if "seconds" in answer and self._starts(name) == 2:
+            self._drop(child)
+            child = self._add(name, device)
+            with self._step(case, f"{name} started again"):
+                answer = child.cold(case) | {"cold": answer["seconds"]}
+        self._note(child, golden, case, answer)
         return child.devices
+
+    def _starts(self, name: str) -> int:
+        return 1 if self._quick or name == SLOW else 2
+
+    def _drop(self, child: Child) -> None:
+        self._children.remove(child)
+        child.close()
 
     def _first(self, child: Child, comparison: Comparison) -> Outcome | None:
         """The outcome of a child's first run of a case, None where it takes no part."""
@@ -116,7 +133,7 @@ class Comparing:
         if comparison.case.name == GOLDEN:  # done when it was started
             return comparison.of(child.name, child.device)
         case = for_backend(comparison.case, child.name, self._quick)
-        with self._step(comparison.case, child.name):
+        with self._step(case, child.name):
             return self._note(child, comparison, case, child.first(case))
 
     def _note(
@@ -131,17 +148,18 @@ class Comparing:
             outcome.begin(answer)
             if not outcome.problem:
                 return outcome
-        self._children.remove(child)
-        child.close()
+        self._drop(child)
         self._expect(child.name, -1)
         return None
 
     def _expect(self, name: str, sign: int = 1) -> None:
-        """Counts the runs of a backend into the total of the bar, or out of it."""
+        """Counts the steps of a backend into the total of the bar, or out of it."""
         count = 0
         for comparison in self.comparisons:
             if takes_part(name, comparison.case):
-                count += 1 + for_backend(comparison.case, name, self._quick).repeats
+                case = for_backend(comparison.case, name, self._quick)
+                starts = self._starts(name) if case.name == GOLDEN else 1
+                count += case.steps * (starts + case.repeats)
         total = self._bar.tasks[self._task].total or 0
         self._bar.update(self._task, total=total + sign * count)
 
@@ -149,7 +167,7 @@ class Comparing:
     def _step(self, case: Case, name: str) -> Iterator[None]:
         self._bar.update(self._task, description=f"{case.name}: {name}")
         yield
-        self._bar.advance(self._task)
+        self._bar.advance(self._task, case.steps)
 
 
 def compare(
@@ -164,7 +182,7 @@ def compare(
     Raises:
         UnavailableError: NO_DEVICE, naming what was asked for.
     """
-    with TemporaryDirectory(prefix="gradstream-bench-") as scratch, progress("runs") as bar:
+    with TemporaryDirectory(prefix="gradstream-bench-") as scratch, progress("steps") as bar:
         made = Comparing(dtype, quick, Path(scratch), bar)
         try:
             made.start(names, devices)

@@ -30,11 +30,11 @@ class Child:
     """
 
     def __init__(self, name: str, device: str, dtype: str, scratch: Path) -> None:
-        """Args: scratch: an empty folder, so that nothing compiled is left from another run."""
+        """Args: scratch: for its log and what it compiles; empty where it is to start from nothing."""
         self.name = name
         self.device = device
         self.devices: dict[str, str] = {}
-        scratch.mkdir()
+        scratch.mkdir(exist_ok=True)
         self._log = scratch / "stderr"
         # Not with -m: a package of the same name in the user's folder would be found first.
         program = f"import sys; sys.path[:] = {sys.path!r}; from benchmarks import worker; worker.main(sys.argv[1:])"
@@ -86,7 +86,7 @@ class Child:
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """Ours, one thread for NumPy, and all caches of compiled code empty."""
+    """Ours, with one thread for NumPy, and with what gets compiled in a folder of this run."""
     caches = {
         "NUMBA_CACHE_DIR": str(scratch / "numba"),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "torch"),

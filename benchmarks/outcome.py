@@ -29,6 +29,7 @@ class Outcome:
         case: as it was done, which is less for pure Python.
         first: seconds of the first run: of the golden job from the start of its process, with all imports; of other
             cases with compiling only.
+        cold: the same for a process before it that found nothing compiled on disk, where there was one.
         seconds: of each warm run.
         spent: microseconds of transfer and compile in each warm run.
         weights: at the end of the first run.
@@ -39,6 +40,7 @@ class Outcome:
     backend: str
     device: str
     first: float = 0.0
+    cold: float = 0.0
     seconds: list[float] = field(default_factory=list)
     spent: list[dict[str, int]] = field(default_factory=list)
     weights: dict[str, Floats] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Outcome:
             self.problem = f"FAILED: {answer['failed']}"
         else:
             self.first = answer["seconds"]
+            self.cold = answer.get("cold", self.first)
             self.weights = {name: np.array(t) for name, t in answer["weights"].items()}
 
     def add(self, answer: Answer) -> None:
@@ -139,6 +142,7 @@ class Comparison:
                 "device": outcome.device,
                 "steps": outcome.case.steps,
                 "records": outcome.case.records,
+                "cold_seconds": outcome.cold,
                 "first_seconds": outcome.first,
                 "seconds": outcome.seconds,
                 "spent_us": outcome.spent,

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from benchmarks.cases import AUTOENCODER, BARE, EXACT, GOLDEN, MINI, PUBLISHED, REFERENCE
 from benchmarks.outcome import Comparison, Outcome
@@ -158,28 +158,38 @@ def draw_golden(axes: Axes, comparison: Comparison) -> None:
         return
     whole = comparison.case.records
     warm = [whole / o.rate for o in outcomes]
-    cold = [
-        o.first if o.case.steps == comparison.case.steps else w
-        for o, w in zip(outcomes, warm, strict=True)
-    ]
+    # A part of the job says nothing about the start of the whole.
+    whole_too = [o.case.steps == comparison.case.steps for o in outcomes]
+    cold, again = (
+        [
+            first if complete else w
+            for first, complete, w in zip(firsts, whole_too, warm, strict=True)
+        ]
+        for firsts in ([o.cold for o in outcomes], [o.first for o in outcomes])
+    )
     floor = min(warm) / 3
     shades = [colour(o) for o in outcomes]
     rows = range(len(outcomes))
-    axes.barh(rows, cold, left=floor, height=0.34, color=shades, alpha=0.25)
-    axes.barh(rows, warm, left=floor, height=0.68, color=shades)
+    for seconds, height, alpha in ((cold, 0.3, 0.2), (again, 0.3, 0.35), (warm, 0.68, 1.0)):
+        lengths = np.array(seconds) - floor
+        axes.barh(rows, lengths, left=floor, height=height, color=shades, alpha=alpha, lw=0)
+    wanted = {row: whole / rate for row, rate in goals(comparison, outcomes).items()}
     for row, outcome, w, c in zip(rows, outcomes, warm, cold, strict=True):
         published = PUBLISHED.get(PUBLISHED_AS.get(outcome.backend, ""), 0.0)
         if published:
             axes.plot(published, row, "o", ms=9, mfc="white", mec=INK, mew=1.6, zorder=5)
+        if row in wanted:
+            mark(axes, row, wanted[row])
         text = f"{duration(w)} · {times(comparison.ratio(outcome))}"
-        axes.text(max(w, c, published) * 1.35, row, text, va="center", fontsize=11, color=INK)
+        end = max(w, c, published, wanted.get(row, 0)) * 1.35
+        axes.text(end, row, text, va="center", fontsize=11, color=INK)
     axes.set(
         xscale="log",
         xlim=(floor, max(max(cold), *PUBLISHED.values()) * 30),
         title="Golden job: 10,000 rows, 10,000 epochs",
     )
     axes.set_xlabel(
-        "solid: warm · pale: cold, with imports and compiling · ○ published, another machine",
+        "warm, restarted, cold (compiling all) · ○ published, another machine · | goal",
         fontsize=10,
         color=QUIET,
     )
@@ -196,12 +206,36 @@ def draw_rates(axes: Axes, comparison: Comparison) -> None:
     rates = [o.rate for o in outcomes]
     rows = range(len(outcomes))
     axes.barh(rows, rates, height=0.68, color=[colour(o) for o in outcomes])
-    for row, outcome in zip(rows, outcomes, strict=True):
+    wanted = goals(comparison, outcomes)
+    for row, outcome in enumerate(outcomes):
         text = f"{short(outcome.rate)}/s · {times(comparison.ratio(outcome))}"
-        axes.text(outcome.rate + max(rates) * 0.015, row, text, va="center", fontsize=11, color=INK)
-    axes.set(title=comparison.case.title.capitalize(), xlim=(0, max(rates) * 1.32))
+        end = max(outcome.rate, wanted.get(row, 0)) + max(rates) * 0.015
+        axes.text(end, row, text, va="center", fontsize=11, color=INK)
+        if row in wanted:
+            mark(axes, row, wanted[row])
+    axes.set(
+        title=comparison.case.title.capitalize(), xlim=(0, max(*rates, *wanted.values()) * 1.35)
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.set_xlabel("records a second", fontsize=10, color=QUIET)
     name_rows(axes, outcomes)
+
+
+def goals(comparison: Comparison, outcomes: Sequence[Outcome]) -> dict[int, float]:
+    """The rate that is wanted, for each row that has a goal."""
+    found = {}
+    for goal, best, _ in comparison.goals():
+        reference = comparison.of(goal.reference)
+        assert reference is not None
+        found[outcomes.index(best)] = goal.ratio * reference.rate
+    return found
+
+
+def mark(axes: Axes, row: int, place: float) -> None:
+    """A goal, as a tick across its row."""
+    for shade, width in (("white", 4), (INK, 1.8)):
+        axes.plot([place] * 2, [row - 0.42, row + 0.42], color=shade, lw=width, zorder=4)
 
 
 def ranked(comparison: Comparison) -> list[Outcome]:

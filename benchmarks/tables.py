@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from benchmarks.cases import GOALS, GOLDEN, PUBLISHED, REFERENCE, Goal
+from benchmarks.cases import GOALS, GOLDEN, PUBLISHED, REFERENCE
 from benchmarks.outcome import Comparison, Outcome
 from gradstream.console import short
 
@@ -19,7 +19,7 @@ def all_of(comparisons: Sequence[Comparison]) -> Iterator[Table | str]:
             yield in_full(comparison)
         if comparison.case.name == GOLDEN:
             told = ", ".join(f"{who} {seconds} s" for who, seconds in PUBLISHED.items())
-            yield "cold: from the start of a process, with imports and compiling"
+            yield "cold: from the start of a process, with imports and compiling; restart: with what that left on disk"
             yield f"published, on another machine: {told}\n"
     yield widths([each for each in comparisons if each.case.name.startswith("width")])
 
@@ -32,11 +32,10 @@ def in_full(comparison: Comparison) -> Table:
         "× NumPy",
         unit(comparison),
         "spread",
-        "cold" if golden else "first",
-        "goal",
+        *(("cold", "restart") if golden else ("first",)),
     ):
         table.add_column(heading, justify="left" if heading == "backend" else "right")
-    table.add_column("reached")
+    table.add_column("goal reached")
     for outcome in comparison.outcomes:
         if outcome.problem:
             table.add_row(outcome.name, f"[bold red]{outcome.problem.partition(':')[0]}[/]")
@@ -46,24 +45,29 @@ def in_full(comparison: Comparison) -> Table:
             f"{times(comparison.ratio(outcome))}",
             speed(comparison, outcome),
             f"{outcome.spread:.0%}" if len(outcome.seconds) > 1 else "–",
-            duration(outcome.first) if outcome.case.steps == comparison.case.steps else "–",
-            *judgement(comparison, outcome),
+            *starts(comparison, outcome),
+            judgement(comparison, outcome),
         )
     return table
 
 
-def judgement(comparison: Comparison, outcome: Outcome) -> tuple[str, str]:
-    """The goal of a backend, or of several where it is the best of them, and whether it has been reached."""
+def starts(comparison: Comparison, outcome: Outcome) -> list[str]:
+    """First runs, where they were of the whole case."""
+    golden = comparison.case.name == GOLDEN
+    found = [outcome.cold, outcome.first] if golden else [outcome.first]
+    whole = outcome.case.steps == comparison.case.steps
+    return [duration(each) if whole else "–" for each in found]
+
+
+def judgement(comparison: Comparison, outcome: Outcome) -> str:
+    """Whether the goal of a backend, or of several of which it is the best, has been reached."""
     for goal, best, ratio in comparison.goals():
         if best is outcome:
             mark = "[green]yes[/]" if ratio >= goal.ratio else "[red]no[/]"
-            return wish(goal), f"{mark} {times(ratio)}"
-    return "", ""
-
-
-def wish(goal: Goal) -> str:
-    of = "" if goal.reference == REFERENCE else f" {goal.reference}"
-    return f"{'best ' if len(goal.backends) > 1 else ''}≥ {goal.ratio:g}×{of}"
+            best_of = "best " if len(goal.backends) > 1 else ""
+            beside = "" if goal.reference == REFERENCE else f" {goal.reference}: {times(ratio)}"
+            return f"{mark}: {best_of}≥ {goal.ratio:g}×{beside}"
+    return ""
 
 
 def widths(comparisons: Sequence[Comparison]) -> Table:

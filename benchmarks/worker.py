@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from time import perf_counter
 from typing import IO, Any, TypeAlias
@@ -68,11 +69,13 @@ def bare(case: Case, X: Floats, y: Floats) -> Callable[[], Tensors]:
     return run
 
 
-def kind(name: str) -> type[Backend]:
-    if name == EXACT:
-        found: type[Backend] = import_module("trainers.backends.exact").ExactBackend
-        return found
-    return backends.get(name)
+def exact(case: Case, X: Floats, y: Floats) -> Callable[[], Tensors]:
+    """The same weights from one reading of the data, as ``gradstream train --exact`` finds them."""
+    kind = import_module("trainers.backends.exact").ExactBackend
+    model = models.get(case.model, case.features, case.bias)
+    backend = kind(model, Descent(case.rate), passes=case.passes)
+    run = with_backend(replace(case, passes=1), X, y, backend)
+    return lambda: {"w": run()["w"]}
 
 
 class Worker:
@@ -91,10 +94,11 @@ class Worker:
         case = Case(**json.loads(request))
         X, y = case.data()
         started = perf_counter()
-        if self.name == BARE:
-            self.run = bare(case, X.astype(self.dtype), y.astype(self.dtype))
+        if self.name in (BARE, EXACT):
+            own = bare if self.name == BARE else exact
+            self.run = own(case, X.astype(self.dtype), y.astype(self.dtype))
             return self.timed(started) | {"device": "cpu", "devices": {"cpu": ""}}
-        found = kind(self.name)
+        found = backends.get(self.name)
         device = backends.place(found, self.device, self.dtype)
         model = models.get(case.model, case.features, case.bias)
         backend = found(model, Descent(case.rate), device, self.dtype)

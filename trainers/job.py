@@ -30,8 +30,8 @@ class Job:
         layers: widths of a network's inner layers; empty: those of the model.
         resume_with: a backend that goes on with what another one has learned; empty: only the same goes on.
         device: cpu, gpu, gpu:N, or auto.
-        exact: least squares from sums of products, without descent; with ``epochs`` and full batches the weights that
-            so many epochs of descent would give. Linear models only.
+        exact: least squares from sums of products, without descent; with full batches the weights that ``epochs`` steps
+            of descent over all records so far would give. Linear models only.
         optimizer … schedule_steps: see trainers.descent.Descent.
         standardise: scale each feature to mean 0 and variance 1, learned from records already trained on.
         class_weights: of the classes 0 and 1 in the loss, or ``balanced``: by how often each was seen. None: 1 and 1,
@@ -217,29 +217,28 @@ class Job:
         """What sums of products cannot follow."""
         if not self.exact:
             return []
-        unlike = {
+        descends = self.batch_size == FULL
+        steps = {
             "--optimizer": self.optimizer != "sgd",
             "--l2": self.l2 != 0,
             "--clip": self.clip is not None,
             "--schedule": self.schedule != "constant",
+            "--epochs": self.epochs > 1,
+        }
+        never = {
             "--standardise": self.standardise,
             "--tolerance": self.tolerance is not None,
             "--dtype": self.dtype != "float64",
             "--device": self.device not in ("cpu", "auto"),
             "--resume-with": bool(self.resume_with),
         }
+        follow = "least squares take no steps; give --batch-size full to follow a descent, or leave out one of the two"
+        unlike = "the sums know nothing of it; leave out one of the two"
         return [
+            *((wrong, f"--exact with {flag}: {unlike}") for flag, wrong in never.items()),
             *(
-                (
-                    wrong,
-                    f"--exact with {flag}: the sums know nothing of it; leave out one of the two",
-                )
-                for flag, wrong in unlike.items()
-            ),
-            (
-                self.epochs > 1 and self.batch_size != FULL,
-                f"--exact with --epochs {self.epochs}: the sums can follow full batches only; give --batch-size full, "
-                "or leave out --epochs for the least-squares answer",
+                (wrong and not descends, f"--exact with {flag}: {follow}")
+                for flag, wrong in steps.items()
             ),
         ]
 

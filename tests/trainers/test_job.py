@@ -81,15 +81,15 @@ def written(folder: Path, text: str) -> str:
         ("--backend numpi", "no backend 'numpi'; did you mean 'numpy'?"),
         ("--resume-with numbas", "no backend 'numbas'; did you mean 'numba'?"),
         ("--exact --model logistic", "--exact: least squares know linear models only, not 'logistic'"),
-        ("--exact --optimizer adam", "--exact with --optimizer: the sums know nothing of it"),
+        ("--exact --optimizer adam", "--exact with --optimizer: least squares take no steps"),
         ("--exact --standardise", "--exact with --standardise: the sums know nothing of it"),
-        ("--exact --l2 1", "--exact with --l2: the sums"),
-        ("--exact --clip 1", "--exact with --clip: the sums"),
+        ("--exact --l2 1", "--exact with --l2: least squares"),
+        ("--exact --clip 1", "--exact with --clip: least squares"),
         ("--exact --tolerance 1", "--exact with --tolerance: the sums"),
         ("--exact --dtype float32", "--exact with --dtype: the sums"),
         ("--exact --device gpu", "--exact with --device: the sums"),
         ("--exact --resume-with numba", "--exact with --resume-with: the sums"),
-        ("--exact --epochs 9", "--exact with --epochs 9: the sums can follow full batches only"),
+        ("--exact --epochs 9", "--exact with --epochs: least squares take no steps; give --batch-size full"),
         ("--exact --mode live --batch-size full", "--mode live has no end"),
         ("--momentum 0.5", "--momentum changes nothing without --optimizer momentum"),
         ("--power 1", "--power changes nothing without --schedule inverse"),
@@ -182,6 +182,15 @@ def test_flags_become_a_job() -> None:
         "--model", "logistic", "--class-weights", "balanced"
     )
     assert not made("--no-bias").bias
+
+
+def test_sums_follow_any_descent_in_full_batches() -> None:
+    flags = (
+        "--exact --batch-size full --epochs 9 --optimizer adam --l2 1 --clip 1 --schedule cosine"
+    )
+    found = made(*flags.split())
+    assert found.exact
+    assert not found.in_epochs  # the log is read once
 
 
 def test_a_job_of_a_program_is_checked_by_the_same_table() -> None:

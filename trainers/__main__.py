@@ -16,6 +16,7 @@ from gradstream import command
 from gradstream.console import notes, results
 from gradstream.errors import DataError
 from trainers import job_file
+from trainers.chain import WeightsRecord
 from trainers.flags import described, job, parser
 from trainers.job import Job
 from trainers.loop import Result, train
@@ -64,6 +65,12 @@ def report(asked: Job, result: Result, argv: list[str]) -> None:
         f"{last.records_rejected:,} records could not be used: see topic {asked.dead_letters_topic}"
         if last.records_rejected
         else "",
+        predicted(last),
+        *(
+            f"CONSTANT_FEATURE: {name} was {value:g} in all records here, so nothing can be learned from it; "
+            "leave it out by --features"
+            for name, value in result.constants.items()
+        ),
         f"weights in topic {asked.weights_topic}, sha256 {last.sha256[:12]}",
     ):
         if line:
@@ -76,6 +83,12 @@ def report(asked: Job, result: Result, argv: list[str]) -> None:
         notes.print(
             f"all of this is committed; go on with: gradstream train {again}", soft_wrap=True
         )
+
+
+def predicted(last: WeightsRecord) -> str:
+    """The prequential metrics, in words."""
+    found = [f"{name.partition('/')[2]} {value:.4g}" for name, value in last.metrics.items()]
+    return "predicted before it was trained on: " + ", ".join(found) if found else ""
 
 
 def check_trained(asked: Job, result: Result) -> None:

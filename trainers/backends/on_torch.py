@@ -12,8 +12,11 @@ For batches of some hundred rows a call costs more than its arithmetic, so the s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -26,8 +29,9 @@ from trainers.models import Activation, Floats, Model
 
 Tensor: TypeAlias = torch.Tensor
 
-TALL = 2048  # rows of a batch from which products by columns are so much faster that a copy pays
-LARGE = 100_000  # numbers in a batch from which several threads are faster than one
+# A batch of so many rows and so few columns is copied by columns: products are then 2 to 4 times as fast.
+TALL, NARROW = 2048, 10
+LARGE = 100_000  # numbers in a batch from which several threads may be faster than one
 
 
 class TorchBackend(Backend):
@@ -62,8 +66,7 @@ class TorchBackend(Backend):
             net = _net(self.model, self._vectors(state)[0], batches)
             batches.restart()
             net.forward(0)
-            _, scores = batches.judged()
-            return self._fetched(batches.answers if scores is None else scores).reshape(len(X))
+            return self._fetched(batches.scores()).ravel()
 
     def _descend(
         self,
@@ -165,6 +168,7 @@ class _Batches:
     """The batches of a call, and the model's answers to them.
 
     Attributes:
+        size: rows of a batch.
         rows: each batch as (rows, inputs), of a network with a column of ones at the end.
         columns: the same as (inputs, rows).
         answers: shape (batches, rows), of a network (batches, rows, outputs): where the loss is of squares, less the
@@ -172,15 +176,17 @@ class _Batches:
         each: the answers to each batch.
         beta: what an answer must be multiplied with before the product is added to it.
         scale: what ``delta`` must be multiplied with.
+        plain: whether the loss is of squares, without row weights.
     """
 
     def __init__(self, model: Model, X: Tensor, y: Tensor, weights: Tensor | None) -> None:
         self._model = model
         self._target, self._weights = y, weights
+        self.size = y.shape[1]
         if model.layers:
             self._target = X if model.reconstructs else y.unsqueeze(2)
             X = torch.cat([X, X.new_ones(*y.shape, 1)], dim=2)
-        elif y.shape[1] >= TALL:
+        elif self.size >= TALL and X.shape[2] <= NARROW:
             X = X.transpose(1, 2).contiguous().transpose(1, 2)
         self.rows, self.columns = X.unbind(), X.transpose(1, 2).unbind()
         self.answers = torch.empty_like(self._target)
@@ -206,21 +212,32 @@ class _Batches:
             delta = torch.mul(delta, weights, out=self._delta)
         return delta
 
-    def judged(self) -> tuple[Tensor, Tensor | None]:
-        """The loss of each batch, and the score of each row where the model classifies."""
-        scores = None
+    def scores(self) -> Tensor:
+        """What ``predict`` says of each row, shape (batches, rows), once the answers are there."""
         if self._logs:
-            losses = binary_cross_entropy_with_logits(self.answers, self._target, reduction="none")
-            scores = torch.sigmoid(self.answers).flatten(1)
-        else:
-            losses = self.answers.square()
-        if self._model.layers:
-            losses = losses.mean(2)
+            return torch.sigmoid(self.answers).flatten(1)
         if self._model.reconstructs:
-            scores = losses
+            return _mean_square(self.answers)
+        return self.answers.flatten(1)
+
+    def judged(self) -> tuple[Tensor, Tensor | None]:
+        """The loss of each batch, and the scores where the model classifies, once the answers are there."""
+        scores = self.scores() if self._model.classifies else None
+        if self.plain and scores is None:
+            return _mean_square(self.answers.flatten(1)), None
+        if self._logs:
+            target = self._target
+            each = binary_cross_entropy_with_logits(self.answers, target, reduction="none")
+        else:
+            each = self.answers.square() if scores is None else scores
         if self._weights is not None:
-            losses = losses * self._weights
-        return losses.mean(1), scores
+            each = each.flatten(1) * self._weights
+        return each.flatten(1).mean(1), scores
+
+
+def _mean_square(a: Tensor) -> Tensor:
+    """Over the last dimension, without the squares in memory."""
+    return torch.linalg.vector_norm(a, dim=-1).square_().div_(a.shape[-1])
 
 
 class _Weights:
@@ -239,48 +256,80 @@ class _Weights:
         torch.mv(self._batches.columns[i], delta, out=self.gradient)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The tensors of a layer; those that a step reads in two ways are here as two views of one memory.
+
+    Attributes:
+        whole, across: [W; b] as (inputs + 1, outputs), and the other way round.
+        W: (inputs, outputs).
+        slope: of the loss by [W; b].
+        active, answer: activations above ones as (outputs + 1, rows), and without the ones.
+        delta, delta_across: of the loss by what went into the activation, (outputs, rows) and the other way round.
+    """
+
+    activation: Activation
+    whole: Tensor
+    across: Tensor
+    W: Tensor
+    slope: Tensor
+    active: Tensor
+    answer: Tensor
+    delta: Tensor
+    delta_across: Tensor
+
+
 class _Network:
     """The model with layers."""
 
     def __init__(self, model: Model, p: Tensor, batches: _Batches) -> None:
         self._batches = batches
         self.gradient = torch.empty_like(p)
-        self._kinds: list[Activation] = [layer.activation for layer in model.layers[:-1]]
-        shapes = [(layer.inputs + 1, layer.outputs) for layer in model.layers]
-        sizes = [inputs * outputs for inputs, outputs in shapes]
-
-        def matrices(vector: Tensor) -> list[Tensor]:
-            pieces = zip(vector.split(sizes), shapes, strict=True)
-            return [piece.view(shape) for piece, shape in pieces]
-
-        self._whole = matrices(p)  # [W; b]
-        self._slopes = matrices(self.gradient)
-        inside = [layer.outputs for layer in model.layers[:-1]]
-        rows = batches.answers.shape[1]
-        self._hidden = [p.new_ones(units + 1, rows) for units in inside]
-        self._deltas = [p.new_empty(units, rows) for units in inside]
+        sizes = [(layer.inputs + 1) * layer.outputs for layer in model.layers]
+        self._layers = []
+        parts = zip(model.layers, p.split(sizes), self.gradient.split(sizes), strict=True)
+        for layer, piece, slope in parts:
+            whole = piece.view(layer.inputs + 1, layer.outputs)
+            active = p.new_ones(layer.outputs + 1, batches.size)
+            delta = p.new_empty(layer.outputs, batches.size)
+            self._layers.append(
+                _Layer(
+                    layer.activation,
+                    whole,
+                    whole.t(),
+                    whole[:-1],
+                    slope.view_as(whole),
+                    active,
+                    active[:-1],
+                    delta,
+                    delta.t(),
+                )
+            )
 
     def forward(self, i: int) -> None:
         """Answers to batch i."""
         x = self._batches.columns[i]
-        for whole, hidden, kind in zip(self._whole, self._hidden, self._kinds, strict=False):
-            a = torch.mm(whole.t(), x, out=hidden[:-1])
-            if kind == "tanh":
-                a.tanh_()
-            elif kind == "relu":
-                a.relu_()
-            x = hidden
-        self._batches.each[i].addmm_(x.t(), self._whole[-1], beta=self._batches.beta)
+        for layer in self._layers[:-1]:
+            torch.mm(layer.across, x, out=layer.answer)
+            if layer.activation == "tanh":
+                layer.answer.tanh_()
+            elif layer.activation == "relu":
+                layer.answer.relu_()
+            x = layer.active
+        self._batches.each[i].addmm_(x.t(), self._layers[-1].whole, beta=self._batches.beta)
 
     def backward(self, i: int, delta: Tensor) -> None:
-        """The gradient from ∂ loss / ∂ answer."""
-        down = delta.t()
-        for number in range(len(self._hidden), 0, -1):
-            hidden = self._hidden[number - 1]
-            torch.mm(hidden, down.t(), out=self._slopes[number])
-            down = torch.mm(self._whole[number][:-1], down, out=self._deltas[number - 1])
-            _through(self._kinds[number - 1], hidden[:-1], down)
-        torch.mm(self._batches.columns[i], down.t(), out=self._slopes[0])
+        """The gradient from ∂ loss / ∂ answer. Overwrites the activations."""
+        delta, across = delta.t(), delta
+        for below, layer in reversed(list(pairwise(self._layers))):
+            torch.mm(below.active, across, out=layer.slope)
+            torch.mm(layer.W, delta, out=below.delta)
+            delta, across = below.delta, below.delta_across
+            if below.activation == "tanh":
+                delta.addcmul_(delta, below.answer.square_(), value=-1)
+            elif below.activation == "relu":
+                delta.mul_(below.answer.sign_())
+        torch.mm(self._batches.columns[i], across, out=self._layers[0].slope)
 
 
 _Net: TypeAlias = _Weights | _Network
@@ -288,14 +337,6 @@ _Net: TypeAlias = _Weights | _Network
 
 def _net(model: Model, p: Tensor, batches: _Batches) -> _Net:
     return _Network(model, p, batches) if model.layers else _Weights(p, batches)
-
-
-def _through(kind: Activation, a: Tensor, delta: Tensor) -> None:
-    """Multiplies ``delta`` with the slope of the activation that answered ``a``, and overwrites ``a``."""
-    if kind == "tanh":
-        delta.addcmul_(delta, a.square_(), value=-1)
-    elif kind == "relu":
-        delta.mul_(a.sign_())
 
 
 def _least_squares(w: Tensor, batches: _Batches, rates: list[float]) -> None:
@@ -308,11 +349,13 @@ def _least_squares(w: Tensor, batches: _Batches, rates: list[float]) -> None:
 
 @contextmanager
 def _threads(numbers: int) -> Iterator[None]:
-    """One thread for a batch of so few numbers that handing out its parts would take longer than the work. The number
-    that the process is set to for others, which is the same from run to run, and with it every sum.
+    """One thread, unless OMP_NUM_THREADS asks for more and a batch has enough numbers for them. Handing out the parts
+    of a small one takes longer than its work, and on a machine that is busy, ten times as long. The same number is
+    used from run to run, so sums are too. What others in the process have set comes back at the end.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if numbers < LARGE else before)
+    asked = "OMP_NUM_THREADS" in os.environ and numbers >= LARGE
+    torch.set_num_threads(before if asked else 1)
     try:
         yield
     finally:

@@ -52,11 +52,16 @@ def in_full(comparison: Comparison) -> Table:
 
 
 def starts(comparison: Comparison, outcome: Outcome) -> list[str]:
-    """First runs, where they were of the whole case."""
+    """First runs: cold and restarted for the golden job. A dash where they were of a part of it, or not done."""
     golden = comparison.case.name == GOLDEN
-    found = [outcome.cold, outcome.first] if golden else [outcome.first]
     whole = outcome.case.steps == comparison.case.steps
-    return [duration(each) if whole else "–" for each in found]
+    again = duration(outcome.first) if whole else "–"
+    if not golden:
+        return [again]
+    return [
+        duration(outcome.cold) if whole else "–",
+        again if outcome.first != outcome.cold else "–",
+    ]
 
 
 def judgement(comparison: Comparison, outcome: Outcome) -> str:

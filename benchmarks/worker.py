@@ -69,13 +69,8 @@ def bare(case: Case, X: Floats, y: Floats) -> Callable[[], Tensors]:
     return run
 
 
-def exact(case: Case, X: Floats, y: Floats) -> Callable[[], Tensors]:
-    """The same weights from one reading of the data, as ``gradstream train --exact`` finds them."""
-    kind = import_module("trainers.backends.exact").ExactBackend
-    model = models.get(case.model, case.features, case.bias)
-    backend = kind(model, Descent(case.rate), passes=case.passes)
-    run = with_backend(replace(case, passes=1), X, y, backend)
-    return lambda: {"w": run()["w"]}
+def exact_backend() -> Any:
+    return import_module("trainers.backends.exact").ExactBackend
 
 
 class Worker:
@@ -94,16 +89,19 @@ class Worker:
         case = Case(**json.loads(request))
         X, y = case.data()
         started = perf_counter()
-        if self.name in (BARE, EXACT):
-            own = bare if self.name == BARE else exact
-            self.run = own(case, X.astype(self.dtype), y.astype(self.dtype))
+        if self.name == BARE:
+            self.run = bare(case, X.astype(self.dtype), y.astype(self.dtype))
             return self.timed(started) | {"device": "cpu", "devices": {"cpu": ""}}
-        found = backends.get(self.name)
-        device = backends.place(found, self.device, self.dtype)
+        exact = self.name == EXACT
+        kind: Any = exact_backend() if exact else backends.get(self.name)
+        device = backends.place(kind, self.device, self.dtype)
         model = models.get(case.model, case.features, case.bias)
-        backend = found(model, Descent(case.rate), device, self.dtype)
-        self.run, self.spent = with_backend(case, X, y, backend), backend.spent
-        return self.timed(started) | {"device": device, "devices": found.devices()}
+        # Exact reads the data once, and makes the weights of so many passes when they are asked for.
+        more = {"passes": case.passes} if exact else {}
+        backend = kind(model, Descent(case.rate), device=device, dtype=self.dtype, **more)
+        self.run = with_backend(replace(case, passes=1) if exact else case, X, y, backend)
+        self.spent = backend.spent
+        return self.timed(started) | {"device": device, "devices": kind.devices()}
 
     def timed(self, started: float) -> dict[str, Any]:
         """Seconds from ``started`` to the end of a run, its weights, and its microseconds of transfer and compile."""

@@ -129,25 +129,44 @@ def _average_precision(histogram: Floats) -> float:
     return float(ones[some] @ precision / ones.sum())
 
 
-# The order of additions within a batch is free, so that they run side by side; it depends on the batch's length alone.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(cache=True, nogil=True)
 def _regression(losses: Floats, y: Floats, batch_size: int, sums: Floats) -> None:
     """Squared errors and the running variance of y, merged batch by batch as the scaler does. Changes sums."""
+    room = np.empty(min(batch_size, len(y)))
     for number in range((len(y) + batch_size - 1) // batch_size):
         batch = y[number * batch_size : (number + 1) * batch_size]
-        rows, origin = len(batch), batch[0]
-        total = 0.0
-        for i in range(rows):
-            total += batch[i] - origin
-        centre = origin + total / rows
-        spread = 0.0
-        for i in range(rows):
-            spread += (batch[i] - centre) * (batch[i] - centre)
+        rows, apart = len(batch), room[: len(batch)]
+        _distances(batch, batch[0], apart)
+        centre = batch[0] + _sum(apart) / rows
+        _distances(batch, centre, apart)
         before, step = sums[ROWS], centre - sums[MEAN]
         sums[ROWS] += rows
         sums[TOTAL] += losses[number] * rows
         sums[MEAN] += step * (rows / sums[ROWS])
-        sums[M2] += spread + step * step * (before * rows / sums[ROWS])
+        sums[M2] += _sum_of_squares(apart) + step * step * (before * rows / sums[ROWS])
+
+
+@njit(cache=True, nogil=True)
+def _distances(values: Floats, origin: float, out: Floats) -> None:
+    for i in range(len(values)):
+        out[i] = values[i] - origin
+
+
+# In sums the order of additions is free, so that they run side by side; it depends on the array's length alone.
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _sum(values: Floats) -> float:
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _sum_of_squares(values: Floats) -> float:
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i] * values[i]
+    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,9 +1,10 @@
-"""Every command of the README, run in its order as a newcomer would."""
+"""Every command of the pages, run in its order as a newcomer would; what needs more than is here is at least parsed."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,16 +13,31 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_diabetes
 
+from gradstream.cli import COMMANDS
 from gradstream.stack import LocalStack
+from tests.trainers.plug_ins import installed
+from trainers.flags import job, parser
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = ROOT / "examples"
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
-def commands() -> list[str]:
-    """The lines of the README's sh blocks, comments taken off."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+def blocks(page: Path, kind: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a kind: what stands behind it, such as ``needs a GPU``, and the text."""
+    found = re.findall(
+        rf"^```{kind}\b([^\n]*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [(note.strip(), text) for note, text in found]
+
+
+def commands(page: Path, *, all_of_them: bool = False) -> list[str]:
+    """The lines of the page's sh blocks, comments taken off; without those that need more than is here."""
+    texts = [text for note, text in blocks(page, "sh") if all_of_them or not note]
+    joined = [re.sub(r"\\\n\s*", " ", text) for text in texts]
+    lines = [line.split("  #")[0].strip() for text in joined for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -41,26 +57,87 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.integration
-def test_every_command_of_the_readme_works(folder: Path) -> None:
+@pytest.mark.timeout(900)  # each command is a process of its own
+@pytest.mark.parametrize("name", ["README.md", "docs/training.md"])
+def test_every_command_of_a_page_works(name: str, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSTREAM_")}
     if cache := os.environ.get("GRADSTREAM_CACHE"):
         environment["GRADSTREAM_CACHE"] = cache
     environment["GRADSTREAM_HOME"] = str(folder / "home")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    assert len(commands()) > 8
-    for line in commands():
+    lines = commands(ROOT / name)
+    assert len(lines) > 8
+    for line in lines:
         done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        if line.startswith("gradstream train") and "--write-job" not in line:
+            assert "no weights were published" not in done.stderr, line
 
 
-def test_every_link_of_the_pages_leads_somewhere() -> None:
-    for page in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
-            assert (ROOT / target).exists(), f"{page.name} links to {target}"
+@pytest.fixture
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The examples, as if they were installed."""
+    installed(tmp_path, "gradstream.models", "mlp", "own_model:mlp")
+    installed(tmp_path, "gradstream.backends", "blas", "own_backend:BlasBackend")
+    for each in (tmp_path, EXAMPLES / "own_model", EXAMPLES / "own_backend"):
+        monkeypatch.syspath_prepend(each)
+    yield
+    for name in ("own_model", "own_backend"):
+        sys.modules.pop(name, None)
+
+
+@every_page
+@pytest.mark.usefixtures("plugged")
+def test_every_command_of_the_pages_is_understood(page: Path) -> None:
+    for line in commands(page, all_of_them=True):
+        program, word, *flags = shlex.split(line)
+        if program != "gradstream":
+            continue
+        assert word in COMMANDS, line
+        if word == "train":
+            given = parser().parse_args(flags)
+            if not given.job:  # else its file is written by another command
+                job(given).check()
+
+
+@every_page
+def test_every_file_that_a_page_shows_is_right(page: Path, tmp_path: Path) -> None:
+    projects = [path.read_text() for path in EXAMPLES.glob("*/pyproject.toml")]
+    sources = [path.read_text() for path in EXAMPLES.glob("*/*.py")]
+    for _, text in blocks(page, "toml"):
+        if "entry-points" in text:
+            assert any(text in project for project in projects), text
+            continue
+        (tmp_path / "train.toml").write_text(text)
+        job(parser().parse_args(["--job", str(tmp_path / "train.toml")]))
+    for _, text in blocks(page, "python"):
+        assert any(text in source for source in sources), text
+
+
+def test_the_errors_that_the_pages_name_exist() -> None:
+    sources = "".join(
+        path.read_text()
+        for room in ("gradstream", "trainers")
+        for path in (ROOT / room).rglob("*.py")
+    )
+    codes = re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", (ROOT / "docs/training.md").read_text())
+    assert len(codes) > 15
+    for code in codes:
+        assert f'"{code}"' in sources, code
+
+
+@every_page
+def test_every_link_of_the_pages_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    for anchor in re.findall(r"\]\(#([^)]+)\)", page.read_text()):
+        assert anchor in anchors, f"{page.name} links to #{anchor}"
 
 
 def test_every_make_target_of_the_pages_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for page in ROOT.glob("*.md"):
+    for page in PAGES:
         for target in re.findall(r"^\s*(?:- )?`?make (\w+)", page.read_text(), re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"

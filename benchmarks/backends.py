@@ -209,7 +209,11 @@ def flags() -> command.Parser:
         help="besides cpu: gpu, gpu:1, … (default: gpu where one is found); cpu for the CPU only",
     )
     add("--dtype", default="float64", choices=["float64", "float32"])
-    add("--quick", action="store_true", help="fewer steps and repeats; goals are not judged")
+    add(
+        "--quick",
+        action="store_true",
+        help="fewer steps and repeats; a missed goal is no error then",
+    )
     add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: %(default)s")
     return parser
 

@@ -122,11 +122,13 @@ def speed(comparison: Comparison, outcome: Outcome) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits.
+    """Three digits at least.
 
     >>> duration(12.34), duration(0.01234), duration(0.00123)
     ('12.3 s', '12.3 ms', '1.23 ms')
     """
+    if seconds >= 999.5:
+        return f"{seconds:,.0f} s"
     return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{seconds * 1e3:.3g} ms"
 
 

@@ -96,7 +96,7 @@ def described(given: argparse.Namespace) -> tuple[Job, set[str]]:
         for option in OPTIONS
         if (value := getattr(given, option.key, None)) is not None
     }
-    told = {**(job_file.read(given.job) if given.job else {}), **flags}
+    told = {**(job_file.read(given.job) if given.job is not None else {}), **flags}
     fields: dict[str, Any] = {}
     for key, value in told.items():
         fields |= BY_KEY[key].filled(value)

@@ -28,15 +28,21 @@ def read(path: str) -> dict[str, Any]:
         UsageError: UNKNOWN_KEY with the nearest one, BAD_VALUE with what would do; both name the file.
     """
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError("NO_FILE", f"cannot read {path}: {error.strerror}; check --job") from None
-    except ValueError as error:  # no UTF-8, or no TOML
+    except UnicodeDecodeError:
+        raise DataError("BAD_TOML", f"{path} is no text in UTF-8; save it as such") from None
+    except ValueError as error:
         raise DataError("BAD_TOML", f"{path}: {error}; see docs/training.md") from None
     for key in found:
         if key not in BY_KEY:
             near = get_close_matches(key.lower().replace("-", "_"), BY_KEY, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(BY_KEY)}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else "see gradstream train --help: the keys are its flags"
+            )
             raise UsageError("UNKNOWN_KEY", f"{path}: no key {key!r}; {hint}")
     return {key: BY_KEY[key].load(raw, path) for key, raw in found.items()}
 

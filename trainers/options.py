@@ -97,7 +97,7 @@ class Option:
         Raises:
             UsageError: BAD_VALUE, with what would do.
         """
-        return self._checked(self.kind.read, text, f"{self.flag} {text}")
+        return self._checked(self.kind.read, text, f"{self.flag} {_short(text)}")
 
     def load(self, raw: Any, place: str) -> Any:
         """The value, from what TOML gave.
@@ -106,7 +106,7 @@ class Option:
             UsageError: BAD_VALUE, with the place and what would do.
         """
         written = json.dumps(raw, default=str, ensure_ascii=False)
-        return self._checked(self.kind.load, raw, f"{place}: {self.key} = {written}")
+        return self._checked(self.kind.load, raw, f"{place}: {self.key} = {_short(written)}")
 
     def check(self, value: Any) -> None:
         """Refuses a value that will not do.
@@ -115,7 +115,7 @@ class Option:
             UsageError: BAD_VALUE, naming the flag and what would do.
         """
         if not self._will_do(value):
-            raise self._bad(f"{self.flag} {self.shown(value)}")
+            raise self._bad(f"{self.flag} {_short(self.shown(value))}")
 
     def in_effect(self, job: Job) -> bool:
         """Whether it changes anything, given the others."""
@@ -142,6 +142,11 @@ class Option:
 
     def _bad(self, where: str) -> UsageError:
         return UsageError("BAD_VALUE", f"{where}: give {self.wanted}")
+
+
+def _short(text: str) -> str:
+    """At most so much of a value as an error may repeat."""
+    return (text if len(text) <= 60 else f"{text[:59]}…") or "''"
 
 
 def _a(kind: type) -> Callable[[Any], Any]:

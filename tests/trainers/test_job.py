@@ -97,6 +97,7 @@ def written(folder: Path, text: str) -> str:
         ("--patience 3", "--patience changes nothing without --tolerance"),
         ("--tolerance-on weights", "--tolerance-on changes nothing without --tolerance"),
         ("--max-wait 1s", "--max-wait changes nothing without --mode live"),
+        ("--features= --model=", "--model '': give the name of a model"),
         ("--learningrate 1", "did you mean --learning-rate?"),
     ],
 )  # fmt: skip
@@ -111,7 +112,7 @@ def test_bad_flags(flags: str, message: str) -> None:
     ("text", "message"),
     [
         ("learning-rate = 1", "no key 'learning-rate'; did you mean 'learning_rate'?"),
-        ("xyzzy = 1", "no key 'xyzzy'; there are: source, target"),
+        ("xyzzy = 1", "no key 'xyzzy'; see gradstream train --help: the keys are its flags"),
         ("[model]\nname = 'linear'", 'model = {"name": "linear"}: give the name of a model'),
         ("learning_rate = 'fast'", 'learning_rate = "fast": give a number above 0'),
         ("learning_rate = true", "learning_rate = true: give a number above 0"),
@@ -144,7 +145,24 @@ def test_bad_files_are_told_with_file_and_key(tmp_path: Path, text: str, message
     assert "\n" not in str(error.value)
 
 
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_bytes(b'\xef\xbb\xbfsource = "marked"\n')  # as some editors begin a file
+    assert made("--job", str(path)).target == "Y"
+    path.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(DataError, match=r"^BAD_TOML: .*train.toml is no text in UTF-8; save it"):
+        made("--job", str(path))
+
+
+def test_a_long_value_is_not_repeated_in_full(tmp_path: Path) -> None:
+    path = written(tmp_path, f"l2 = {'9' * 400}\n")  # beyond any float
+    with pytest.raises(UsageError, match=r"l2 = 9{59}…: give a number from 0$"):
+        made("--job", path)
+
+
 def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(DataError, match="NO_FILE"):
+        made("--job", "")
     with pytest.raises(DataError, match=r"^NO_FILE: cannot read nowhere.toml: No such file"):
         made("--job", "nowhere.toml")
 

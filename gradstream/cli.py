@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from gradstream import __version__
-from gradstream.command import run
+from gradstream.command import loading, run
 from gradstream.errors import UsageError
 
 # word: (module with main(argv), arguments put before the user's, one line of help)
@@ -53,7 +53,9 @@ def dispatch(argv: list[str]) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "gradstream --help lists the commands"
         raise UsageError("USAGE", f"no command {word!r}; {hint}")
     module, before, _ = COMMANDS[word]
-    code: int = import_module(module).main([*before, *rest])
+    with loading():
+        command = import_module(module)
+    code: int = command.main([*before, *rest])
     return code
 
 

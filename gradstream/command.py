@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -129,14 +130,27 @@ def _again(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-_asked_to_stop = threading.Event()
+_loads = 0  # blocks of loading() that we are in
 
 
-def asked_to_stop() -> bool:
-    """Whether Ctrl-C or SIGTERM has come, even if a library has swallowed the KeyboardInterrupt since."""
-    return _asked_to_stop.is_set()
+@contextmanager
+def loading() -> Iterator[None]:
+    """While libraries are loaded, before anything has begun: in here Ctrl-C and SIGTERM end the process on the spot.
+
+    A KeyboardInterrupt would be lost now and then, since what Cython generates for a module's start (NumPy's random
+    numbers, Arrow) has a bare ``except: pass`` in it.
+    """
+    global _loads
+    _loads += 1
+    try:
+        yield
+    finally:
+        _loads -= 1
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:
-    _asked_to_stop.set()
+    if _loads:
+        cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a bar may have hidden it
+        os.write(2, cursor + b"\nstopped\n")
+        os._exit(130)
     raise KeyboardInterrupt

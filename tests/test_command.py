@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +15,8 @@ from rich.console import Console
 from gradstream import console
 from gradstream.command import Parser, parser
 from gradstream.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
 
 
 def made() -> Parser:
@@ -55,6 +60,19 @@ def test_an_error_finds_no_bar_on_the_screen(
     left = screen.getvalue()
     # On a terminal the last that is said to it is to erase the line of the bar.
     assert left.rstrip().endswith("\x1b[2K") if terminal else not left
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_while_a_library_loads_cannot_be_swallowed(tmp_path: Path, number: int) -> None:
+    # As the start of a module in Cython does.
+    (tmp_path / "swallows.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {number})\n    for _ in range(1000): pass\nexcept: pass\n"
+        "def main(argv): return 0\n"
+    )
+    program = "from gradstream import cli; cli.COMMANDS['train'] = ('swallows', (), ''); cli.main()"
+    done = subprocess.run([sys.executable, "-c", program, "train"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip() == "stopped"
 
 
 def test_ctrl_c_where_python_cannot_raise_comes_again() -> None:

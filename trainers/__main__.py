@@ -11,23 +11,28 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from gradstream import command
 from gradstream.console import notes, results
 from gradstream.errors import DataError
 from trainers import job_file
-from trainers.chain import WeightsRecord
 from trainers.flags import described, job, parser
 from trainers.job import Job
-from trainers.loop import Result, train
-from trainers.progress import Watcher
+
+if TYPE_CHECKING:
+    from trainers.chain import WeightsRecord
+    from trainers.loop import Result
 
 
 def main(argv: list[str]) -> int:
     given = parser().parse_args(argv)
-    if given.write_job:
+    if given.write_job is not None:
         return write_job(given)
     asked = job(given)
+    with command.loading():  # not before, so that a wrong flag is told at once
+        from trainers.loop import train
+        from trainers.progress import Watcher
     with Watcher(asked) as watcher:
         result = train(
             asked, command.services(given), on_publish=watcher.published, watch=watcher.status

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from gradstream.command import asked_to_stop
-
 
 class Broken(KeyboardInterrupt):
     """The first signal came in work whose result may be dropped."""
@@ -31,8 +29,6 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
-        # One that came while the libraries were loaded may have been swallowed there.
-        self.noted = self.noted or asked_to_stop()
         return self
 
     def __exit__(

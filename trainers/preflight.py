@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import gradstream.wire
+from gradstream.command import loading
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError
 from gradstream.wire.codec_avro import compile_all, numeric_columns, subject_columns
@@ -101,16 +102,25 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             weights_schema_id=_registered(registry, job.weights_topic, "weights"),
             dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
             largest=largest,
-            compile_us=int(compile_all() * 1e6),
+            compile_us=_compiled(),
         )
+
+
+def _compiled() -> int:
+    """Microseconds that compiling the decoder took, or finding it compiled."""
+    with loading():
+        return int(compile_all() * 1e6)
 
 
 def _backend(job: Job, model: Model) -> Backend:
     if job.exact:
-        from trainers.backends.exact import ExactBackend  # as the other backends, only when asked for
+        from trainers.backends.exact import (
+            ExactBackend,
+        )  # as the other backends, only when asked for
 
         return ExactBackend(model, job.descent, job.epochs if job.batch_size == FULL else 0)
-    kind = backends.get(job.runs_on)
+    with loading():
+        kind = backends.get(job.runs_on)
     return kind(model, job.descent, backends.place(kind, job.device, job.dtype), job.dtype)
 
 

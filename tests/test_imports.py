@@ -126,7 +126,7 @@ SOLE_USERS = {
     "h2": {"gradstream.engine"},
 }
 
-# What the file of one backend may import beside Python's own and NumPy.
+# What the files of one backend, on_X and X_…, may import beside each other, Python's own and NumPy.
 BACKEND_USES = {"trainers.backends.base", "trainers.descent", "trainers.models"}
 BACKEND_LIBRARIES: dict[str, set[str]] = {
     "python": set(),
@@ -184,13 +184,14 @@ def test_rooms_import_only_along_the_arrows() -> None:
 def test_a_backend_imports_the_contract_and_its_own_library_only() -> None:
     wrong = []
     for name, tree in modules():
-        library = name.removeprefix("trainers.backends.on_")
-        if library == name:
+        library = name.removeprefix("trainers.backends.").removeprefix("on_").partition("_")[0]
+        if not name.startswith("trainers.backends.") or library not in BACKEND_LIBRARIES:
             continue
+        own = f"trainers.backends.{library}_"
         for line, target in imported(tree):
             top, module = target.split(".")[0], target.rpartition(".")[0]
             allowed = (
-                module in BACKEND_USES
+                module in BACKEND_USES or target.startswith(own)
                 if top in PACKAGES
                 else top in {"numpy", *sys.stdlib_module_names, *BACKEND_LIBRARIES[library]}
             )

@@ -9,7 +9,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ TRAIN = "train --source s --target Y"
 CLOSED = "127.0.0.1:9"  # a port of this machine where nobody listens
 SILENT = "10.255.255.1:9092"  # an address from which nothing ever comes back
 Unique = Callable[[str], str]
+Runs = Callable[[str], Ended]
 
 
 # Services that are not there ------------------------------------------------------------------------------
@@ -162,8 +164,22 @@ def test_an_empty_address_in_a_flag(nowhere: User) -> None:
         ("weights --limit many", "BAD_VALUE", ["--limit many", "whole number"]),
     ],
 )
-def test_wrong_words(nowhere: User, words: str, code: str, said: list[str]) -> None:
-    check(nowhere.run(*words.split()), USAGE, code, *said)
+def test_wrong_words(side_by_side: Runs, words: str, code: str, said: list[str]) -> None:
+    check(side_by_side(words), USAGE, code, *said)
+
+
+@pytest.fixture(scope="module")
+def side_by_side(nowhere: User, request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """How each command of the tests above ended. They begin together: most of their time is that of one core."""
+    asked = [
+        item.callspec.params["words"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == test_wrong_words.__name__
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ended = {words: pool.submit(nowhere.run, *words.split()) for words in asked}
+        yield lambda words: ended[words].result()
+        pool.shutdown(cancel_futures=True)
 
 
 def test_a_backend_whose_package_is_missing_says_what_to_install(
@@ -459,7 +475,10 @@ def test_two_trainers_of_one_run_leave_one_chain(user: User, unique: Unique) -> 
                 if older.process.poll() is not None:
                     break
                 time.sleep(0.1)
-            check(older.end(10), RETRY, "FENCED", topic.run, "taken over", "--run")
+            fenced = older.end(10)
+            assert fenced.code == RETRY, fenced
+            *_, last_line = fenced.err.splitlines()  # before it, a line of progress now and then
+            check_line(fenced, last_line, "FENCED", (topic.run, "taken over", "--run"))
             total = 2000 + 300 * (seed + 1)
             wait_for(lambda: published(topic)[-1].records_trained == total)
             ended = newer.interrupt()

@@ -309,9 +309,10 @@ def _gradient(
     """
     X, y, weights = batch
     if model.layers:
-        *inputs, answer = _answers(model, p, X.T)
-        kept = _kept(model, answer, X.T)
-        a, t = (answer, X.T) if model.reconstructs else (answer, y)
+        x = lax.optimization_barrier(X.T)  # transposed once, not by each that reads it
+        *inputs, answer = _answers(model, p, x)
+        kept = _kept(model, answer, x)
+        a, t = answer, x if model.reconstructs else y
     elif columns:
         # Column by column in one pass; a product of so few columns leaves most of a vector empty.
         kept = a = sum(x * w for x, w in zip(X, p["w"], strict=True))

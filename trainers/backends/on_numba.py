@@ -72,7 +72,8 @@ class NumbaBackend(Backend):
         none, p = self._none(), self._joined(state)
         y, table = np.zeros((1, len(X)), self._kind), np.empty((0, 3), self._kind)
         self._run(X[np.newaxis], y, self._none(1), (p, none, none), table, np.empty(0), scores)
-        return scores[0].astype(np.float64, copy=False)
+        found: Floats = scores[0].astype(np.float64, copy=False)
+        return found
 
     def _run(
         self,

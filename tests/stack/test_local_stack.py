@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -151,7 +151,7 @@ def test_a_log_is_kept_for_ever(stack: LocalStack) -> None:
     assert topic_config(stack.services, "kept")["retention.ms"] == "-1"
 
 
-def test_data_ports_and_cluster_survive_down_and_up(tmp_path: Path) -> None:
+def test_a_life_down_and_up_twice_at_once_killed_and_deleted(tmp_path: Path) -> None:
     with cleaned(tmp_path):
         stack = LocalStack(home=tmp_path, with_engine=False)
         assert stack.up()
@@ -169,10 +169,13 @@ def test_data_ports_and_cluster_survive_down_and_up(tmp_path: Path) -> None:
         assert stack.status() == []
         assert gradstream(tmp_path, "status").returncode == 69
 
-        assert stack.up()
+        started_once_by_two(stack)
         assert stack.services == services
         assert sum(end_offsets(services, "kept").values()) == 3
         assert register(services.schema_registry_url, "kept-value", SCHEMA) == schema
+
+        killed_broker_comes_back(stack)
+        assert stack.services == services
 
         deleted = gradstream(tmp_path, "down", "--delete-data", "--yes")
         assert deleted.returncode == 0, deleted.stderr
@@ -180,33 +183,29 @@ def test_data_ports_and_cluster_survive_down_and_up(tmp_path: Path) -> None:
         assert {path.name for path in tmp_path.iterdir()} <= {"stack.lock"}
 
 
-def test_two_ups_at_once_start_one_stack_and_a_killed_service_comes_back(tmp_path: Path) -> None:
-    with cleaned(tmp_path):
-        stacks = [LocalStack(home=tmp_path, with_engine=False) for _ in range(2)]
-        started: list[bool] = []
-        threads = [threading.Thread(target=lambda s=one: started.append(s.up())) for one in stacks]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(started) == [False, True]
-        assert len(process.marked(tmp_path)) == 2
+def started_once_by_two(stack: LocalStack) -> None:
+    """Two ups at once start one stack."""
+    both = [stack, LocalStack(home=stack.folders.home, with_engine=False)]
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(LocalStack.up, both)) == [False, True]
+    assert len(process.marked(stack.folders.home)) == 2
 
-        before = {status.service: status for status in stacks[0].status()}
-        killed = before["broker"].pid
-        assert killed
-        psutil.Process(killed).kill()
-        psutil.Process(killed).wait(10)
-        now = {status.service: status.healthy for status in stacks[0].status()}
-        assert now == {"broker": False, "registry": True}
 
-        services = stacks[0].services
-        assert stacks[0].up()
-        after = {status.service: status for status in stacks[0].status()}
-        assert after["registry"].pid == before["registry"].pid
-        assert after["broker"].pid != killed
-        assert all(status.healthy for status in after.values())
-        assert stacks[0].services == services
+def killed_broker_comes_back(stack: LocalStack) -> None:
+    """Another up starts what is missing and leaves the rest alone."""
+    before = {status.service: status for status in stack.status()}
+    killed = before["broker"].pid
+    assert killed
+    psutil.Process(killed).kill()
+    psutil.Process(killed).wait(10)
+    now = {status.service: status.healthy for status in stack.status()}
+    assert now == {"broker": False, "registry": True}
+
+    assert stack.up()
+    after = {status.service: status for status in stack.status()}
+    assert after["registry"].pid == before["registry"].pid
+    assert after["broker"].pid != killed
+    assert all(status.healthy for status in after.values())
 
 
 def test_a_broken_data_folder_is_reported_with_exit_code_and_log(tmp_path: Path) -> None:

@@ -12,11 +12,15 @@ All parameters stand in one vector, in the order in which they are exported, and
 # mypy: disable-error-code="untyped-decorator,no-any-return"
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
+
+log = logging.getLogger(__name__)
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -431,6 +435,9 @@ COMPILED: set[str] = set()  # precisions that the loops are ready for
 
 def compile_for(dtype: str) -> None:
     """Compile, or load from the cache on disk, what a precision needs."""
+    if not any(Path(descend.stats.cache_path or ".").glob("numba_loops.descend-*.nbi")):
+        # A warning only so that it is seen: a first start that takes seconds longer has to say why.
+        log.warning("compiling the training loops, once on this machine (some seconds)")
     wide, kind, whole = types.float64, getattr(types, dtype), types.int64
     # Read-only, which arrays that can be written pass for as well: else each sort would be compiled for by itself.
     X, layers = types.Array(wide, 3, "C", readonly=True), types.Array(whole, 2, "C", readonly=True)
@@ -442,3 +449,9 @@ def compile_for(dtype: str) -> None:
     )
     descend.disable_compile()
     COMPILED.add(dtype)
+
+
+def compile_all() -> None:
+    """For set-up, so that no first batch waits."""
+    for dtype in ("float64", "float32"):
+        compile_for(dtype)

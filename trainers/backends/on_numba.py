@@ -91,7 +91,7 @@ class NumbaBackend(Backend):
         model, how = self._layers, self._how
         bias = int(self.model.bias)
         loops.descend(
-            X,
+            np.ascontiguousarray(X, np.float64),
             y,
             weights,
             *tensors,
@@ -117,8 +117,8 @@ class NumbaBackend(Backend):
         batches, rows, _ = X.shape
         steps = passes * batches
         p, m, v = (self._joined(state, slot) for slot in ("", "optimizer/m/", "optimizer/v/"))
-        y = y.astype(self._kind, copy=False)
-        s = self._none(batches) if weights is None else weights.astype(self._kind, copy=False)
+        y = np.ascontiguousarray(y, self._kind)
+        s = self._none(batches) if weights is None else np.ascontiguousarray(weights, self._kind)
         table = self._table(state, steps).astype(self._kind, copy=False)
         losses = np.empty(steps)
         scores = np.empty((batches, rows if self.model.classifies else 0), self._kind)

@@ -106,7 +106,7 @@ def test_time_to_compile_is_told_apart() -> None:
 
 
 def test_memory_in_any_order_and_no_rows_at_all() -> None:
-    backend = NumbaBackend(models.linear(3), Descent(0.1))
+    backend = NumbaBackend(models.linear(4, bias=False), Descent(0.1))
     table = np.asfortranarray(np.random.default_rng(3).normal(size=(90, 5)))
     X, y = table[:, :4], table[:, 4]
     found = backend.steps(backend.init(), X, y, 30).state

@@ -100,7 +100,8 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.console",
         "trainers.backends",
     },
-    "trainers.models": {"gradstream.errors"},
+    "trainers.aligned": set(),
+    "trainers.models": {"trainers.aligned", "gradstream.errors"},
     "trainers.descent": {"trainers.models", "gradstream.errors"},
     "trainers.backends": {"trainers.models", "trainers.descent", "gradstream.errors"},
     "trainers": {
@@ -108,6 +109,7 @@ ARROWS: dict[str, set[str]] = {
         "trainers.backends",
         "trainers.models",
         "trainers.descent",
+        "trainers.aligned",
         "gradstream.wire",
         "gradstream.config",
         "gradstream.console",

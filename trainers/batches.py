@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradstream.wire.records import Records, TopicPartition
+from trainers import aligned
 from trainers.models import Floats, Ints
 
 ROOM = 16_384  # rows a lane starts with
@@ -53,8 +54,8 @@ class Lane:
     def __init__(self, at: TopicPartition, inputs: int, bias: bool, position: int) -> None:
         self.at = at
         self.bias = int(bias)
-        self.X: Floats = np.ones((ROOM, inputs))
-        self.y: Floats = np.empty(ROOM)
+        self.X = aligned.ones(ROOM, inputs)
+        self.y = aligned.empty(ROOM)
         self.offsets: Ints = np.empty(ROOM, np.int64)
         self.first = self.last = 0
         self.read = position
@@ -92,7 +93,7 @@ class Lane:
         X, y, offsets = self.X, self.y, self.offsets
         if 2 * (waiting + more) > len(self.y):
             room = 2 * (waiting + more)
-            self.X, self.y = np.ones((room, X.shape[1])), np.empty(room)
+            self.X, self.y = aligned.ones(room, X.shape[1]), aligned.empty(room)
             self.offsets = np.empty(room, np.int64)
         self.X[:waiting] = X[old]
         self.y[:waiting] = y[old]
@@ -229,7 +230,7 @@ class Batches:
             return Portion(lane.X[rows], lane.y[rows], self.batch_size, tuple(takes))
         at = {lane.at: lane.first for lane, _ in takes}
         total = sum(count for _, count in takes)
-        X, y = np.empty((total, self.inputs)), np.empty(total)
+        X, y = aligned.empty(total, self.inputs), aligned.empty(total)
         filled = 0
         for lane, count in takes:
             rows = slice(at[lane.at], at[lane.at] + count)

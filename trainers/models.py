@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradstream.errors import ConfigError, UsageError
+from trainers import aligned
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -139,7 +140,7 @@ class Model:
 
     def design(self, features: Floats) -> Floats:
         """The design matrix (n, inputs) of feature rows (n, features)."""
-        matrix = np.ones((len(features), self.inputs))
+        matrix = aligned.ones(len(features), self.inputs)
         matrix[:, int(self.bias) :] = features
         return matrix
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from trainers import aligned
 from trainers.models import Floats, Parameter, checked
 
 
@@ -66,7 +67,7 @@ class Scaler:
             the scaled copy, and the statistics with these rows in them, for ``adopt``.
         """
         X = np.ascontiguousarray(X, np.float64)
-        out = np.empty_like(X)
+        out = aligned.empty(*X.shape)
         count, mean, m2 = self.moments
         mean, m2 = mean.copy(), m2.copy()
         count = _scale_and_learn(X, batch_size, self._first, count, mean, m2, out)
@@ -83,7 +84,7 @@ class Scaler:
             out: where to write, C order; may be X itself. A new array by default.
         """
         X = np.ascontiguousarray(X, np.float64)
-        out = np.empty_like(X) if out is None else out
+        out = aligned.empty(*X.shape) if out is None else out
         _scale(X, 0, len(X), self._first, self.moments.mean, self._factors(), out)
         return out
 

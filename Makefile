@@ -23,7 +23,6 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m gradstream.wire
-	@$(BIN)/python -c "from trainers.backends import numba_loops; numba_loops.compile_all()"
 	@touch $@
 
 $(VENV)/dev: $(VENV)/base requirements/dev.txt

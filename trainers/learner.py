@@ -64,6 +64,18 @@ class Learner:
         self.metrics = Prequential(model, labelled=bool(job.target))
         self.constants = Constants(model.bias)
 
+    def warm(self) -> None:
+        """Loads, or once on a machine compiles, what runs beside the backend, so that no step pays for it."""
+        model, y = self.plan.model, np.array([0.0, 1.0])
+        X, scores = model.design(np.zeros((2, model.features))), np.full(2, 0.5)
+        if self.scaler is not None:
+            self.scaler.scaled(X, 2)
+            self.scaler.frozen(X)
+        if self.class_weights is not None:
+            self.class_weights.of(y, 2)
+        trial = Prequential(model, labelled=bool(self.plan.job.target))
+        trial.update(np.zeros(1), y, 2, scores if model.classifies else None, np.ones(2))
+
     def begin(self, tensors: Mapping[str, Floats] | None) -> None:
         """Takes up what a weights record holds, or starts anew."""
         if tensors is None:

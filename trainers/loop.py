@@ -236,6 +236,8 @@ class Trainer:
         self.clock = Clock()
         if not self.trained_here:
             self.clock.add("compile", plan.compile_us)
+            with self.clock.stage("compile"):
+                self.learner.warm()
         first = checkpoint.weights_value(plan, self.record(""))
         checkpoint.check_size(plan, len(first[0].as_py()) + RANGES_ROOM)
 

@@ -449,9 +449,3 @@ def compile_for(dtype: str) -> None:
     )
     descend.disable_compile()
     COMPILED.add(dtype)
-
-
-def compile_all() -> None:
-    """For set-up, so that no first batch waits."""
-    for dtype in ("float64", "float32"):
-        compile_for(dtype)

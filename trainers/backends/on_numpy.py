@@ -12,6 +12,10 @@ from trainers.models import Floats, Model
 
 Tensors: TypeAlias = dict[str, Floats]
 
+# Batches of many rows of few numbers: BLAS takes their products two to four times as fast by columns, which pays for
+# turning them even if they are used once.
+TALL, NARROW = 1024, 5
+
 
 class NumpyBackend(Backend):
     name: ClassVar[str] = "numpy"
@@ -59,6 +63,8 @@ class NumpyBackend(Backend):
         losses = np.empty(steps)
         scores = np.empty((batches, size)) if self.model.classifies else None
         plain = self.descent.plain and not self.model.layers and weights is None
+        if plain and size >= TALL and X.shape[2] <= NARROW:
+            X = np.ascontiguousarray(X.transpose(0, 2, 1)).transpose(0, 2, 1)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for first in range(0, steps, batches):
                 rows, end = table[first : first + batches], first + batches
@@ -179,7 +185,7 @@ def _least_squares(w: Floats, X: Floats, y: Floats, rates: Floats) -> Floats:
         np.dot(r, Xb, out=gradient)
         gradient *= rate
         w -= gradient
-    squares: Floats = np.einsum("ij,ij->i", residuals, residuals)
+    squares: Floats = np.vecdot(residuals, residuals)
     squares /= y.shape[1]
     return squares
 

@@ -16,8 +16,9 @@ to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,21 @@ from trainers.models import Floats, Model, Parameter
 OptimizerName: TypeAlias = Literal["sgd", "momentum", "adam"]
 Schedule: TypeAlias = Literal["constant", "inverse", "cosine"]
 STEP = Parameter("optimizer/step", ())
+
+
+class Operations(NamedTuple):
+    """What a framework's arrays need beside + − · / to take a step.
+
+    Attributes:
+        squares: Σ x² over a whole array, as an array of no dimensions.
+        where: of a condition, the one array or the other.
+        like: a NumPy array in the type of another one.
+    """
+
+    sqrt: Callable[[Any], Any]
+    squares: Callable[[Any], Any]
+    where: Callable[[Any, Any, Any], Any]
+    like: Callable[[Floats, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +106,41 @@ class Descent:
             made[:, 1] = 1 / (1 - self.beta1 ** (t + 1))
             made[:, 2] = 1 / (1 - self.beta2 ** (t + 1))
         return made
+
+    def stepped(
+        self,
+        model: Model,
+        p: Mapping[str, Any],
+        gradient: Mapping[str, Any],
+        row: tuple[Any, Any, Any],
+        of: Operations,
+    ) -> dict[str, Any]:
+        """Parameters and slots after one step, for frameworks whose arrays never change.
+
+        Args:
+            p: parameters and slots by name.
+            gradient: of the data's loss, by parameter.
+            row: of the table.
+        """
+        rate, first, second = row
+        if self.l2:
+            pull = {k: of.like(self.l2 * model.decayed(k), g) for k, g in gradient.items()}
+            gradient = {k: g + pull[k] * p[k] for k, g in gradient.items()}
+        if self.clip is not None:
+            norm = of.sqrt(sum(of.squares(g) for g in gradient.values()))
+            factor = of.where(norm > self.clip, self.clip / norm, of.like(np.ones(()), norm))
+            gradient = {k: g * factor for k, g in gradient.items()}
+        new = dict(p)
+        for name, g in gradient.items():
+            if self.optimizer == "sgd":
+                new[name] = p[name] - rate * g
+                continue
+            m_name, v_name = f"optimizer/m/{name}", f"optimizer/v/{name}"
+            if self.optimizer == "momentum":
+                m = new[m_name] = self.momentum * p[m_name] + g
+                new[name] = p[name] - rate * m
+                continue
+            m = new[m_name] = self.beta1 * p[m_name] + (1 - self.beta1) * g
+            v = new[v_name] = self.beta2 * p[v_name] + (1 - self.beta2) * (g * g)
+            new[name] = p[name] - rate * (m * first) / (of.sqrt(v * second) + self.epsilon)
+        return new

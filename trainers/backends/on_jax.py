@@ -28,7 +28,7 @@ import numpy.typing as npt
 from jax import lax
 
 from trainers.backends.base import Backend, State, Steps
-from trainers.descent import Descent
+from trainers.descent import Descent, Operations
 from trainers.models import Floats, Model
 
 jax.config.update("jax_enable_x64", True)  # else float64 becomes float32 without a word
@@ -39,6 +39,9 @@ Array: TypeAlias = jax.Array
 Tensors: TypeAlias = dict[str, Array]
 T = TypeVar("T")
 
+OF = Operations(
+    jnp.sqrt, lambda g: jnp.vdot(g, g), jnp.where, lambda a, like: jnp.asarray(a, like.dtype)
+)
 ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
 PREDICTED = 8192  # rows that are predicted at a time
 ALIGNMENT = (
@@ -230,7 +233,7 @@ class JaxBackend(Backend):
                 p, kept = carry
                 here = Batches(*(None if a is None else _at(a, i) for a in batches))
                 found, gradient = _gradient(self.model, p, here, scale, columns)
-                p = _updated(self.model, self.descent, p, gradient, table[number, i])
+                p = self.descent.stepped(self.model, p, gradient, tuple(table[number, i]), OF)
                 return p, lax.dynamic_update_index_in_dim(kept, found, i, 0)
 
             p, kept, losses = carry
@@ -345,29 +348,3 @@ def _backwards(model: Model, p: Tensors, inputs: list[Array], delta: Array) -> T
             elif model.layers[number - 2].activation == "relu":
                 delta = jnp.where(x > 0, delta, 0)
     return found
-
-
-def _updated(model: Model, how: Descent, p: Tensors, gradient: Tensors, row: Array) -> Tensors:
-    """Parameters and slots after one step."""
-    rate, first, second = row
-    if how.l2:
-        pull = {k: (how.l2 * model.decayed(k)).astype(g.dtype) for k, g in gradient.items()}
-        gradient = {k: g + pull[k] * p[k] for k, g in gradient.items()}
-    if how.clip is not None:
-        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in gradient.values()))
-        factor = jnp.where(norm > how.clip, how.clip / norm, 1)
-        gradient = {k: g * factor for k, g in gradient.items()}
-    new = dict(p)
-    for name, g in gradient.items():
-        if how.optimizer == "sgd":
-            new[name] = p[name] - rate * g
-            continue
-        m_name, v_name = f"optimizer/m/{name}", f"optimizer/v/{name}"
-        if how.optimizer == "momentum":
-            m = new[m_name] = how.momentum * p[m_name] + g
-            new[name] = p[name] - rate * m
-            continue
-        m = new[m_name] = how.beta1 * p[m_name] + (1 - how.beta1) * g
-        v = new[v_name] = how.beta2 * p[v_name] + (1 - how.beta2) * jnp.square(g)
-        new[name] = p[name] - rate * (m * first) / (jnp.sqrt(v * second) + how.epsilon)
-    return new

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.backends.base import Backend, State, Steps
-from trainers.descent import Descent
+from trainers.descent import Descent, Operations
 from trainers.models import Floats, Model
 
 
@@ -61,6 +61,12 @@ with _quiet():
 Tensor: TypeAlias = tf.Tensor
 Tensors: TypeAlias = dict[str, Tensor]
 
+OF = Operations(
+    tf.sqrt,
+    lambda g: tf.reduce_sum(tf.square(g)),
+    tf.where,
+    lambda a, like: tf.constant(a, like.dtype),
+)
 ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
 STEPS = 1024  # at most in a call of a program
 PREDICTED = 8192  # rows that are predicted at a time
@@ -271,7 +277,7 @@ def _descending(
         def one_step(k: Tensor, i: Tensor, losses: Any, scores: Any, p: Tensors) -> Any:
             batch = [tf.gather(array, i) for array in batches]
             loss, found, gradient = _gradient(model, p, scale, *batch)
-            p = _updated(model, descent, p, gradient, tf.unstack(tf.gather(table, k)))
+            p = descent.stepped(model, p, gradient, tf.unstack(tf.gather(table, k)), OF)
             scores = scores.write(i, found) if model.classifies else scores
             return k + 1, tf.where(i + 1 < count, i + 1, 0), losses.write(k, loss), scores, p
 
@@ -343,33 +349,3 @@ def _gradient(
     # The factor comes last, on few numbers: before, XLA would work it into the product, row by row for each weight.
     found = {name: g * factor for name, g in zip(names, gradient, strict=True)}
     return loss * scale, scores, found
-
-
-def _updated(
-    model: Model, how: Descent, p: Tensors, gradient: Tensors, row: list[Tensor]
-) -> Tensors:
-    """Parameters and slots after one step."""
-    rate, first, second = row
-    if how.l2:
-        pull = {name: how.l2 * model.decayed(name) for name in gradient}
-        gradient = {
-            name: g + tf.constant(pull[name], g.dtype) * p[name] for name, g in gradient.items()
-        }
-    if how.clip is not None:
-        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradient.values()]))
-        factor = tf.where(norm > how.clip, how.clip / norm, tf.ones_like(norm))
-        gradient = {name: g * factor for name, g in gradient.items()}
-    new = dict(p)
-    for name, g in gradient.items():
-        if how.optimizer == "sgd":
-            new[name] = p[name] - rate * g
-            continue
-        m_name, v_name = f"optimizer/m/{name}", f"optimizer/v/{name}"
-        if how.optimizer == "momentum":
-            m = new[m_name] = how.momentum * p[m_name] + g
-            new[name] = p[name] - rate * m
-            continue
-        m = new[m_name] = how.beta1 * p[m_name] + (1 - how.beta1) * g
-        v = new[v_name] = how.beta2 * p[v_name] + (1 - how.beta2) * tf.square(g)
-        new[name] = p[name] - rate * (m * first) / (tf.sqrt(v * second) + how.epsilon)
-    return new

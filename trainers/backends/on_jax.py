@@ -69,6 +69,7 @@ class Batches(NamedTuple):
 
 class JaxBackend(Backend):
     name: ClassVar[str] = "jax"
+    _programs: ClassVar[dict[Any, Callable[..., Any]]] = {}  # of the process
 
     def __init__(
         self, model: Model, descent: Descent, device: str = "cpu", dtype: str = "float64"
@@ -76,7 +77,6 @@ class JaxBackend(Backend):
         super().__init__(model, descent, device, dtype)
         self._kind = np.dtype(dtype)
         self._device = _found()[device]
-        self._programs: dict[Any, Callable[..., Any]] = {}
         self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
 
     @classmethod
@@ -157,6 +157,7 @@ class JaxBackend(Backend):
 
     def _program(self, key: Any, what: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
         """The function compiled for such arguments, on the device where they are."""
+        key = (self.model, self.descent, self.device, self.dtype, key)
         if key not in self._programs:
             with self._timed("compile"):
                 self._programs[key] = jax.jit(what).lower(*arguments).compile()

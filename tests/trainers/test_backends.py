@@ -295,6 +295,21 @@ def test_any_number_of_rows(name: str, rows: int) -> None:
     assert_close(ends[0], ends[1], 1e-11)
 
 
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+@every_backend
+def test_tall_batches_of_few_columns(name: str, model: str) -> None:
+    """Several backends take these by columns."""
+    features, target = data(model, 2500, 3)
+    ends = []
+    for each in (name, "python"):
+        backend = made(each, model, 3, DESCENTS["all"])
+        X, weights = backend.model.design(features), np.linspace(0, 2, 2500)
+        plain = backend.steps(backend.init(), X, target, 1200, passes=2)
+        weighted = backend.steps(plain.state, X, target, 1200, weights=weights)
+        ends.append({**backend.export(weighted.state), "losses": weighted.losses})
+    assert_close(ends[0], ends[1], 1e-9)
+
+
 @every_backend
 def test_overflow_comes_out_as_numbers_that_are_not_finite(name: str) -> None:
     features, target = data("linear", 256 * 40, 3)

@@ -68,6 +68,8 @@ OF = Operations(
     lambda a, like: tf.constant(a, like.dtype),
 )
 ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
+# Columns up to which, and rows from which, columns are worked on one by one: products of so few leave XLA's loops slow.
+NARROW, TALL = 16, 1024
 STEPS = 1024  # at most in a call of a program
 PREDICTED = 8192  # rows that are predicted at a time
 ALIGNMENT = 64  # bytes, as XLA's code takes for granted
@@ -268,15 +270,18 @@ def _descending(
     losses (STEPS,), scores (room, size), and parameters and slots.
     """
     kept = (*model.parameters, *descent.slots(model))
+    columns = not model.layers and model.inputs <= NARROW and size >= TALL
 
     def run(counts: Tensor, table: Tensor, *others: Tensor) -> list[Tensor]:
         batches, tensors = others[: 2 + weighted], others[2 + weighted :]
         rows, count, first, steps = tf.unstack(counts[0])
+        if columns:
+            batches = (tf.transpose(batches[0], (0, 2, 1)), *batches[1:])
         scale = 1 / tf.cast(rows, dtype)
 
         def one_step(k: Tensor, i: Tensor, losses: Any, scores: Any, p: Tensors) -> Any:
             batch = [tf.gather(array, i) for array in batches]
-            loss, found, gradient = _gradient(model, p, scale, *batch)
+            loss, found, gradient = _gradient(model, p, scale, columns, *batch)
             p = descent.stepped(model, p, gradient, tf.unstack(tf.gather(table, k)), OF)
             scores = scores.write(i, found) if model.classifies else scores
             return k + 1, tf.where(i + 1 < count, i + 1, 0), losses.write(k, loss), scores, p
@@ -296,8 +301,11 @@ def _descending(
     return _compiled(run, [tf.TensorSpec((1, 4), tf.int32), *specs])
 
 
-def _answer(model: Model, p: Tensors, X: Tensor) -> Tensor:
-    """The last layer's outputs, shape (rows,) where there is one."""
+def _answer(model: Model, p: Tensors, X: Tensor, columns: bool = False) -> Tensor:
+    """The last layer's outputs, shape (rows,) where there is one. With ``columns`` X is (inputs, rows)."""
+    if columns:
+        pairs = zip(tf.unstack(X), tf.unstack(p["w"]), strict=True)
+        return tf.add_n([x * w for x, w in pairs])
     if not model.layers:
         return tf.linalg.matvec(X, p["w"])
     a = X
@@ -323,13 +331,19 @@ def _sigmoid(a: Tensor) -> Tensor:
 
 
 def _gradient(
-    model: Model, p: Tensors, scale: Tensor, X: Tensor, y: Tensor, weights: Tensor | None = None
+    model: Model,
+    p: Tensors,
+    scale: Tensor,
+    columns: bool,
+    X: Tensor,
+    y: Tensor,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensors]:
     """Loss of a batch, scores of its rows, and the gradient of the data's loss; ``scale`` is 1 / rows."""
     names = [parameter.name for parameter in model.parameters]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([p[name] for name in names])
-        answer = _answer(model, p, X)
+        answer = _answer(model, p, X, columns)
     scores = _scores(model, answer, X)
     each = None
     if model.loss == "log_loss":
@@ -345,7 +359,10 @@ def _gradient(
         delta = delta * (weights[:, tf.newaxis] if model.reconstructs else weights)
     # Squares as a product: one operation of XLA's instead of three.
     loss = tf.tensordot(plain, delta, 1) if each is None else tf.reduce_sum(each)
-    gradient = tape.gradient(answer, [p[name] for name in names], delta)
+    if columns:
+        gradient = [tf.linalg.matvec(X, delta)]
+    else:
+        gradient = tape.gradient(answer, [p[name] for name in names], delta)
     # The factor comes last, on few numbers: before, XLA would work it into the product, row by row for each weight.
     found = {name: g * factor for name, g in zip(names, gradient, strict=True)}
     return loss * scale, scores, found

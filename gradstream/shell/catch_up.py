@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from gradstream.errors import UnavailableError
+from gradstream.errors import DataError, UnavailableError
 from gradstream.shell.client import KsqlClient
 
 OnCount: TypeAlias = Callable[[int, int], None]
@@ -38,6 +38,8 @@ def wait_for(client: KsqlClient, sinks: Iterable[str], on_count: OnCount) -> int
 
     Raises:
         UnavailableError: CATCHING_UP when nothing moves for half a minute.
+        DataError: QUERY_FAILED when a query has stopped with an error: nobody else would say that its stream stays
+            as it is.
     """
     names = list(dict.fromkeys(sinks))
     goals = {name: {at: end for at, (_, end, _) in _places(client, name).items()} for name in names}
@@ -68,6 +70,13 @@ def _places(client: KsqlClient, name: str) -> dict[Place, tuple[int, int, int]]:
     described: Mapping[str, Any] = client.execute(f"DESCRIBE {name} EXTENDED;")[0][
         "sourceDescription"
     ]
+    for query in described.get("writeQueries", []):
+        if query.get("state") == "ERROR":
+            raise DataError(
+                "QUERY_FAILED",
+                f"query {query['id']} behind {name} has stopped with an error; see why with "
+                f"gradstream sql -e 'EXPLAIN {query['id']};', then TERMINATE it and apply the statement again",
+            )
     return {
         (topic["kafkaTopic"], at["partition"]): (
             at["logStartOffset"],

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from gradstream.errors import UnavailableError
+from gradstream.errors import DataError, UnavailableError
 from gradstream.shell import catch_up
 from gradstream.shell.catch_up import sink_of, wait_for
 from gradstream.shell.client import KsqlClient
@@ -56,3 +56,12 @@ def test_says_so_when_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catch_up, "STUCK_SECONDS", 0.05)
     with pytest.raises(UnavailableError, match="CATCHING_UP: 90 records"):
         wait_for(cast(KsqlClient, Answers([20], end=110)), ["a"], lambda *n: None)
+
+
+def test_a_query_that_has_failed_is_told_at_once() -> None:
+    class Failed:
+        def execute(self, statement: str) -> list[dict[str, Any]]:
+            return [{"sourceDescription": {"writeQueries": [{"id": "CSAS_A_1", "state": "ERROR"}]}}]
+
+    with pytest.raises(DataError, match=r"^QUERY_FAILED: query CSAS_A_1 behind a has stopped"):
+        wait_for(cast(KsqlClient, Failed()), ["a"], lambda *n: None)

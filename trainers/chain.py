@@ -79,6 +79,15 @@ class WeightsRecord:
         return hashlib.sha256(self.configuration.encode()).hexdigest()
 
     @property
+    def unfinished(self) -> bool:
+        """Whether the run was left in the middle of something that its successor has to go on with. Epochs are done
+        once the offsets of their log are committed; a limit that comes before leaves them open.
+        """
+        if self.epochs:
+            return any(position < self.goal[at] for at, position in self.commits.items())
+        return not self.reason
+
+    @property
     def records_per_second(self) -> float:
         return self.records_since / self.elapsed_us * 1e6 if self.elapsed_us else 0.0
 

@@ -161,12 +161,12 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
         ("--dtype", record.dtype, plan.backend.dtype),
         *_kept(record, plan),
     ]
-    if not record.reason and record.epochs and job.in_epochs:  # in the middle of epochs
+    if record.unfinished and record.epochs and job.in_epochs:  # in the middle of epochs
         pairs += [
             ("--batch-size", record.batch_size, job.batch_size),
             ("--seed", record.seed, job.seed),
         ]
-    if not record.reason and bool(record.epochs) != job.in_epochs:
+    if record.unfinished and bool(record.epochs) != job.in_epochs:
         pairs.append(("--epochs", record.epochs or 1, job.epochs))
     for what, before, now in pairs:
         if before != now:

@@ -53,6 +53,7 @@ WAIT = (
 RANGES_ROOM = 16_384  # bytes by which a record's list of ranges may grow after the first
 LETTERS = 10_000  # dead letters that wait for their transaction at most
 ABORTS = 10  # transactions in a row that may fail before the trainer gives up
+LIMIT = "limit: "  # how a reason begins that stops this process, but not what it is doing
 CALL_SECONDS = 0.05  # aim for one call when whole epochs are put together
 
 
@@ -214,7 +215,7 @@ class Trainer:
         if self.last:
             checkpoint.check_settings(self.last, plan)
         checkpoint.check_offsets(self.last, self.reader.committed(), plan)
-        self.fresh = self.last is None or bool(self.last.reason)  # not in the middle of anything
+        self.fresh = self.last is None or not self.last.unfinished
         starts = dict(self.last.commits) if self.last else {}
         lows = {at: self.reader.watermarks(at)[0] for at in self.reader.assignment()}
         check_retention(starts, lows)
@@ -487,11 +488,11 @@ class Trainer:
         if self.stop_reason:
             return self.stop_reason
         if job.max_steps is not None and self.step >= job.max_steps:
-            return f"limit: {job.max_steps} steps"
+            return f"{LIMIT}{job.max_steps} steps"
         if job.max_records is not None and self.trained >= job.max_records:
-            return f"limit: {job.max_records} records"
+            return f"{LIMIT}{job.max_records} records"
         if job.max_seconds is not None and time.perf_counter() - self.began >= job.max_seconds:
-            return f"limit: {job.max_seconds:g} seconds"
+            return f"{LIMIT}{job.max_seconds:g} seconds"
         return ""
 
     def due(self) -> bool:
@@ -531,7 +532,9 @@ class Trainer:
 
     def record(self, reason: str) -> WeightsRecord:
         job, plan = self.job, self.plan
-        commits = self.batches.positions() if reason or not job.in_epochs else self.starts
+        # Epochs end with their last one, or where nothing improves; a limit leaves the others for a later process.
+        open_epochs = job.in_epochs and (not reason or reason.startswith(LIMIT))
+        commits = self.starts if open_epochs else self.batches.positions()
         inputs: list[Range] = self.log if job.in_epochs else self.batches.ranges()
         tensors = self.learner.tensors()
         check_finite(tensors, self.step, job.learning_rate)

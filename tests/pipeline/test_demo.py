@@ -14,7 +14,7 @@ from demo.story import Fraud, Regression, Story
 TWO = np.array([2.95985985, 2.03296496])
 STORY = Story(
     Regression(np.arange(2.0), np.ones(2), np.arange(3.0), np.arange(3.0), TWO, TWO, TWO),
-    Fraud(["V1"], np.ones(1), np.ones(1), np.ones(2), np.ones(2)),
+    Fraud(np.array([0.5, 0.7, 9.0]), np.array([False, False, True]), 0.9, 0.5, TWO, TWO),
     [["ID", "Y"], ["1", "2"]],
     [["Y"], ["2"]],
     {"produce regression": 0.36, "train regression": 108.87},

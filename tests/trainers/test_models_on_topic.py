@@ -113,6 +113,22 @@ def test_each_record_counts_once_for_the_scaler_however_many_epochs(
             np.testing.assert_allclose(result.record.tensors["w"], expected, rtol=1e-9)
 
 
+def test_a_limit_in_the_middle_of_epochs_leaves_the_others_for_later(
+    services: Services, unique: Unique
+) -> None:
+    X, y = data(1000, 2)
+    topic = sent(services, unique, X, y)
+    how: dict[str, Any] = {"epochs": 6, "batch_size": 64, "standardise": True}
+    whole = train(job_on(topic, "whole", **how), services)
+    for limit in (5, 16, 40):  # in the first epoch, at its end, later
+        part = train(job_on(topic, "parts", max_steps=limit, **how), services)
+        assert part.reason == f"limit: {limit} steps"
+    rest = train(job_on(topic, "parts", **how), services)
+    assert everything(rest) == everything(whole)
+    assert rest.reason == "6 epochs"
+    assert train(job_on(topic, "parts", **how), services).reason == "nothing new"
+
+
 def test_autoencoder_learns_normal_rows_and_finds_the_others(
     services: Services, unique: Unique
 ) -> None:

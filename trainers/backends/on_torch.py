@@ -16,6 +16,7 @@ C++ compiler that a user may not have: guards and the call of a compiled step co
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,11 @@ class TorchBackend(Backend):
 
     @classmethod
     def devices(cls) -> dict[str, str]:
-        gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+        with (
+            warnings.catch_warnings()
+        ):  # that there is no GPU here is an answer, whatever the driver says of it
+            warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
+            gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
         return {"cpu": "", **{f"gpu:{gpu}": torch.cuda.get_device_name(gpu) for gpu in gpus}}
 
     def _place(self, array: Floats) -> Tensor:

@@ -85,9 +85,10 @@ def report(asked: Job, result: Result, argv: list[str]) -> None:
         results.print(f"{name:<{width}}  {weight:.10g}", soft_wrap=True)
     if result.reason == "interrupted":
         again = " ".join(argv)
-        notes.print(
-            f"all of this is committed; go on with: gradstream train {again}", soft_wrap=True
-        )
+        kept = "all of this is committed"
+        if result.unpublished:
+            kept = f"{result.unpublished:,} of these records could not be published and will be trained on again"
+        notes.print(f"{kept}; go on with: gradstream train {again}", soft_wrap=True, markup=False)
 
 
 def predicted(last: WeightsRecord) -> str:
@@ -103,7 +104,8 @@ def check_trained(asked: Job, result: Result) -> None:
         DataError: NOTHING_TRAINED.
     """
     last = result.record
-    if last is not None and last.records_rejected and not last.records_trained:
+    nothing = last is not None and last.records_rejected and not last.records_trained
+    if last is not None and nothing and not result.limited:
         topic = asked.dead_letters_topic
         raise DataError(
             "NOTHING_TRAINED",

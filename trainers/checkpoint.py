@@ -161,13 +161,13 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
         ("--dtype", record.dtype, plan.backend.dtype),
         *_kept(record, plan),
     ]
-    if record.unfinished and record.epochs and job.in_epochs:  # in the middle of epochs
-        pairs += [
-            ("--batch-size", record.batch_size, job.batch_size),
-            ("--seed", record.seed, job.seed),
-        ]
     if record.unfinished and bool(record.epochs) != job.in_epochs:
-        pairs.append(("--epochs", record.epochs or 1, job.epochs))
+        pairs += [("--epochs", record.epochs or 1, job.epochs), _batch_sizes(record, plan)]
+    elif record.unfinished and record.epochs:  # in the middle of them
+        pairs += [_batch_sizes(record, plan), ("--seed", record.seed, job.seed)]
+        pairs.append(
+            ("--shuffle", json.loads(record.configuration or "{}").get("shuffle"), job.shuffle)
+        )
     for what, before, now in pairs:
         if before != now:
             raise ConfigError(
@@ -186,9 +186,7 @@ def check_settings(record: WeightsRecord, plan: Plan) -> None:
 
 def _kept(record: WeightsRecord, plan: Plan) -> list[tuple[str, object, object]]:
     """Settings without which the tensors of the record would mean something else, before and now."""
-    if not record.configuration:  # of a release that did not keep it
-        return []
-    before = json.loads(record.configuration)
+    before = json.loads(record.configuration or "{}")
     now = json.loads(plan.job.configuration(plan.features))
     flags = {
         "layers": "--layers",
@@ -197,7 +195,15 @@ def _kept(record: WeightsRecord, plan: Plan) -> list[tuple[str, object, object]]
         "class_weights": "--class-weights",
         "exact": "--exact",
     }
-    return [(flag, before.get(key), now.get(key)) for key, flag in flags.items()]
+    pairs = [(flag, before.get(key), now.get(key)) for key, flag in flags.items()]
+    schedules = [before.get("schedule"), now.get("schedule")]
+    if now.get("optimizer") != "adam" and schedules.count("constant") == 1:
+        pairs.append(("--schedule", *schedules))  # only one of the two counts steps
+    return pairs
+
+
+def _batch_sizes(record: WeightsRecord, plan: Plan) -> tuple[str, object, object]:
+    return ("--batch-size", record.batch_size or "full", plan.job.batch_size or "full")
 
 
 def _plain(value: object) -> str:

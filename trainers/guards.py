@@ -17,17 +17,33 @@ from trainers.preflight import Plan
 EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
 
 
-def check_losses(losses: Floats, X: Floats, y: Floats, step: int, plan: Plan) -> None:
-    """Raises:
-    ConfigError: DIVERGED when a loss has exploded, with the step and a rate that would do.
+def check_losses(
+    losses: Floats, X: Floats, y: Floats, step: int, plan: Plan, resumed: bool = False
+) -> None:
+    """Looks for a loss that has exploded.
+
+    Args:
+        resumed: whether these are the first steps from published weights.
+
+    Raises:
+        ConfigError: DIVERGED, with the step and a rate that would do.
     """
-    # A squared error grows from the size of what is predicted; a log loss from nothing.
-    size = 0.0
-    if plan.model.loss == "mean_squared_error":
-        size = float(np.mean(np.square(X if plan.model.reconstructs else y)))
-    bad = np.flatnonzero(~(losses <= EXPLODED * (size + 1.0)))
+    limit = np.inf  # of exact answers, which nothing can make explode
+    if not plan.job.exact:
+        # A squared error grows from the size of what is predicted; a log loss from nothing.
+        size = 0.0
+        if plan.model.loss == "mean_squared_error":
+            size = float(np.mean(np.square(X if plan.model.reconstructs else y)))
+        limit = EXPLODED * (size + 1.0)
+    bad = np.flatnonzero(~(np.isfinite(losses) & (losses <= limit)))
     if not len(bad):
         return
+    if resumed and bad[0] == 0:
+        raise ConfigError(
+            "DIVERGED",
+            f"the loss of the weights that run {plan.job.run_id!r} has published at step {step} is {losses[0]:.3g}: "
+            f"they have exploded already, so train with a new --run; {_advice(X, plan)}",
+        )
     raise ConfigError(
         "DIVERGED",
         f"the loss exploded at step {step + int(bad[0]) + 1} ({losses[bad[0]]:.3g}) with learning rate "
@@ -43,8 +59,9 @@ def _advice(X: Floats, plan: Plan) -> str:
     # Descent on a squared error is stable below 1 / (largest eigenvalue of XᵀX / n); half of it is fast and safe. The
     # curvature of a log loss is a quarter of that at most, so the same rate is safer still.
     with np.errstate(all="ignore"):
-        curvature = float(np.linalg.eigvalsh(X.T @ X / len(X))[-1])
-    if np.isfinite(curvature) and curvature > 0:
+        products = X.T @ X / len(X)
+    curvature = float(np.linalg.eigvalsh(products)[-1]) if np.isfinite(products).all() else 0.0
+    if curvature > 0:
         rate = f"--learning-rate {min(0.5 / curvature, plan.job.learning_rate / 10):.1g}"
     return f"try {rate}" + ("" if plan.job.standardise else f", or {scale}")
 

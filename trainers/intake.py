@@ -17,7 +17,9 @@ from trainers.models import Floats
 from trainers.preflight import Plan
 
 REGISTRY_SECONDS = 60.0  # for a registry that went away to come back, while a chunk waits
-BAD_LABEL = NUMBER["BAD_LABEL"]
+BAD_LABEL, OUT_OF_RANGE = NUMBER["BAD_LABEL"], NUMBER["OUT_OF_RANGE"]
+# Beyond these, sums of squares overflow: one such number would end the run for good, since nothing gets past it.
+LARGEST = {"float64": 1e150, "float32": 1e15}
 
 
 class Decoded(NamedTuple):
@@ -39,6 +41,7 @@ class Intake:
     def __init__(self, plan: Plan, interrupts: Interrupts) -> None:
         self._plan, self._interrupts = plan, interrupts
         self._decoder = AvroDecoder(plan.registry, subject=f"{plan.job.source}-value")
+        self._most = LARGEST[plan.backend.dtype]
         self._labelled = plan.model.classifies and bool(plan.job.target)
 
     def decode(self, records: Records) -> Decoded | None:
@@ -63,6 +66,10 @@ class Intake:
 
     def _decode(self, records: Records) -> Decoded:
         matrix, codes = self._decoder.matrix(records.value, self._plan.columns)
+        # NaN, which may stand where a record could not be read, fails these comparisons, and the closer look tells.
+        if len(matrix) and not (matrix.min() >= -self._most and matrix.max() <= self._most):
+            large = (codes == 0) & (np.abs(matrix) > self._most).any(axis=1)
+            codes = np.where(large, np.uint8(OUT_OF_RANGE), codes)
         if not self._plan.job.target:
             return Decoded(matrix, np.zeros(len(matrix)), codes)
         features, target = matrix[:, :-1], matrix[:, -1]
@@ -76,4 +83,9 @@ class Intake:
         """Why a row has its code."""
         if code == BAD_LABEL:
             return f"{self._plan.job.target} is neither 0 nor 1"
+        if (
+            code == OUT_OF_RANGE
+            and not self._decoder.matrix(records.value.slice(row, 1), self._plan.columns)[1].any()
+        ):
+            return f"a number lies beyond ±{self._most:g}, so that {self._plan.backend.dtype} cannot hold its square"
         return self._decoder.reasons(records.value, row, code, self._plan.columns)

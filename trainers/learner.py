@@ -18,8 +18,6 @@ from trainers.models import Floats
 from trainers.preflight import Plan
 from trainers.scaler import Scaler
 
-NORMAL = (1.0, 0.0)  # class weights of a model that reconstructs: it is to know the normal rows
-
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -59,10 +57,11 @@ class Learner:
         self.plan, self.backend = plan, plan.backend
         job, model = plan.job, plan.model
         self.scaler = Scaler(model.inputs, model.bias) if job.standardise else None
-        kind = job.class_weights or (NORMAL if model.reconstructs and job.target else None)
-        self.class_weights = ClassWeights(kind) if kind else None
+        self.class_weights = ClassWeights(job.class_weights) if job.class_weights else None
         self.metrics = Prequential(model, labelled=bool(job.target))
         self.constants = Constants(model.bias)
+        self.older = False  # whether the run has a past before this process
+        self.resumed = False  # whether no step has been taken since
 
     def warm(self) -> None:
         """Loads, or once on a machine compiles, what runs beside the backend, so that no step pays for it."""
@@ -82,6 +81,7 @@ class Learner:
             self.state = self.backend.init(self.plan.job.seed)
             return
         self.state = self.backend.load(tensors)
+        self.resumed = self.older = True
         for part in self._parts():
             part.load(tensors)
 
@@ -114,13 +114,14 @@ class Learner:
         if self.scaler is not None and rows.first:
             X, scaler = self.scaler.scaled(X, size)
         made = self.backend.steps(self.state, X, y, size, rows.passes, weights)
-        check_losses(made.losses, X, y, step, self.plan)
+        check_losses(made.losses, X, y, step, self.plan, self.resumed)
         return Learned(rows, made, weights, scaler, counted)
 
     def adopt(self, learned: Learned) -> None:
         """Takes over what ``learn`` gave."""
         rows, made = learned.rows, learned.made
         self.state = made.state
+        self.resumed = False
         if not rows.first:
             return
         if self.scaler is not None:
@@ -129,19 +130,22 @@ class Learner:
             self.class_weights.adopt(learned.class_weights)
         once = made.losses[: -(-len(rows.y) // rows.size)]  # of the first pass
         self.metrics.update(once, rows.y, rows.size, made.scores, learned.weights)
-        self.constants.watch(rows.X)
+        if not self.older:
+            self.constants.watch(rows.X)
 
 
 class Constants:
-    """Which columns have never changed since this process began: nothing can be learned from them."""
+    """Which columns have never changed since the run began: nothing can be learned from them."""
 
     def __init__(self, bias: bool) -> None:
         self._bias = int(bias)
+        self._rows = 0
         self._first: Floats | None = None
         self._same = np.empty(0, bool)
 
     def watch(self, X: Floats) -> None:
         """Takes in rows of the design matrix."""
+        self._rows += len(X)
         if self._first is None:
             self._first = X[0].copy()
             self._same = np.ones(X.shape[1], bool)
@@ -152,7 +156,7 @@ class Constants:
 
     def found(self) -> dict[int, float]:
         """Feature numbers, and the value of each."""
-        if self._first is None:
+        if self._first is None or self._rows < 2:
             return {}
         return {
             int(column) - self._bias: float(self._first[column])

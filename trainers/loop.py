@@ -36,6 +36,7 @@ from trainers.job import FULL, Job
 from trainers.learner import Learner, Rows
 from trainers.models import Floats
 from trainers.preflight import LARGEST_RECORD, Plan, prepared
+from trainers.scaler import Scaler
 from trainers.spill import Spill, epoch_order
 from trainers.stopping import Stopping
 from trainers.tally import Tally
@@ -87,6 +88,7 @@ class Result:
         reason: why it ended; ``interrupted`` by Ctrl-C; ``nothing new`` where the log had no further record.
         record: the newest weights record, None if none was published.
         trained: records trained by this process.
+        unpublished: of them, those that no weights record has learned from, so that the next start trains on them again.
         seconds: from the first fetch to the end.
         constants: features that had one value in all records of this process, and that value: nothing can be learned
             from them.
@@ -97,8 +99,14 @@ class Result:
     reason: str
     record: WeightsRecord | None
     trained: int
+    unpublished: int
     seconds: float
     constants: dict[str, float]
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit on records, steps or seconds has ended it."""
+        return self.reason.startswith(LIMIT)
 
 
 class Rewind(Exception):  # noqa: N818  the name is what to do
@@ -224,7 +232,7 @@ class Trainer:
             inputs=plan.model.inputs,
             bias=plan.model.bias,
             batch_size=job.batch_size or BLOCK,
-            turn=0 if self.last is None or self.last.epochs else self.last.turn,
+            turn=0 if job.in_epochs or not self.last or self.last.epochs else self.last.turn,
             max_wait=job.max_wait if job.mode == "live" else None,
         )
         self.starts = self.batches.positions()
@@ -265,6 +273,7 @@ class Trainer:
             self.stopping.load(last.tensors)
         self.loss = last.loss if last else None
         self.tally = Tally()
+        self.before = 0  # records trained before these epochs
         self.changed = False
         self.stop_reason = ""
 
@@ -333,6 +342,7 @@ class Trainer:
         batches = -(-rows // size)
         self.stopping.window = batches
         self.tally.most = batches
+        self.before = self.trained - self.epoch * rows - min(self.position * size, rows)
         passes = 1
         if self.epoch:
             self.rescale(spill)
@@ -583,27 +593,37 @@ class Trainer:
             news = self.changed or (self.ready_letters() and not self.job.in_epochs)
             if news and self.reader.trouble is None:
                 self.publish()
-        elif self.changed or self.ready_letters() or (self.last and not self.last.reason):
+        elif self.changed or self.ready_letters() or self.owes(reason):
             self.publish(reason)
         elif reason == "end of the log" and not self.trained_here:
             reason = "nothing new"
         self.tell(at_once=True)
         return self.result(reason)
 
+    def owes(self, reason: str) -> bool:
+        """Whether the chain does not say yet that what it was in the middle of has ended."""
+        limited = self.job.in_epochs and reason.startswith(LIMIT)
+        return self.last is not None and self.last.unfinished and not limited
+
     def result(self, reason: str) -> Result:
         weights: dict[str, float] = {}
         record = self.last
-        features, scaler = self.plan.features, self.learner.scaler
-        if record is not None and not self.plan.model.layers:
-            names = (*(["intercept"] if self.plan.model.bias else []), *features)
+        features, model = self.plan.features, self.plan.model
+        if record is not None and not model.layers:
+            names = (*(["intercept"] if model.bias else []), *features)
             w = record.tensors["w"]
-            weights = dict(zip(names, (scaler.unscaled(w) if scaler else w).tolist(), strict=True))
+            if self.job.standardise:
+                scaler = Scaler(model.inputs, model.bias)
+                scaler.load(record.tensors)
+                w = scaler.unscaled(w)
+            weights = dict(zip(names, w.tolist(), strict=True))
         return Result(
             run=self.job.run_id,
             weights=weights,
             reason=reason,
             record=record,
             trained=self.trained_here,
+            unpublished=self.trained - (record.records_trained if record else 0),
             seconds=time.perf_counter() - self.began,
             constants={features[i]: value for i, value in self.learner.constants.found().items()},
         )
@@ -614,7 +634,8 @@ class Trainer:
         if not self.goal:
             return None
         if self.job.in_epochs:
-            return self.job.epochs * sum(r.records for r in self.log) or None
+            rows = sum(r.records for r in self.log)
+            return self.before + self.job.epochs * rows if rows else None
         return self.trained + sum(
             max(0, end - self.batches.by_partition[at].position) for at, end in self.goal.items()
         )

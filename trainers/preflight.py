@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -30,6 +30,7 @@ SCHEMAS = Path(gradstream.wire.__file__).parent / "schemas"
 LARGEST_RECORD = (
     8 * 2**20
 )  # bytes of one weights record: beyond it, brokers and readers need settings of their own
+NORMAL = (1.0, 0.0)  # class weights of a model that reconstructs: it is to know the normal rows
 # Every link of the chain is kept for ever: neither time nor a newer record of the same key may remove it.
 WEIGHTS_CONFIG = {
     "cleanup.policy": "delete",
@@ -88,6 +89,7 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
         require_topics(services, [job.source])
         schema_id, features = _columns(job, registry)
         model = models.get(job.model, len(features), job.bias, job.layers)
+        job = _settled(job, model)
         backend = _backend(job, model)
         largest = _own_topics(job, services)
         yield Plan(
@@ -110,6 +112,13 @@ def _compiled() -> int:
     """Microseconds that compiling the decoder took, or finding it compiled."""
     with loading():
         return int(compile_all() * 1e6)
+
+
+def _settled(job: Job, model: Model) -> Job:
+    """The job with what it leaves to the model, so that a record says what was in effect."""
+    inner = tuple(layer.outputs for layer in model.layers[:-1])
+    kind = job.class_weights or (NORMAL if model.reconstructs and job.target else None)
+    return replace(job, layers=inner, class_weights=kind)
 
 
 def _backend(job: Job, model: Model) -> Backend:

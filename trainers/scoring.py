@@ -22,7 +22,7 @@ class Scorer:
     """A model with the weights of one record, whatever backend trained it."""
 
     def __init__(self, record: WeightsRecord) -> None:
-        settings = json.loads(record.configuration)
+        settings = json.loads(record.configuration or "{}")
         self.features = record.features
         layers = tuple(settings.get("layers", ()))
         self.model = models.get(record.model, len(self.features), record.bias, layers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 
+from gradstream.errors import UnavailableError
 from trainers.models import Floats, Ints
 
 ROWS_A_CALL = 65_536
@@ -30,15 +32,32 @@ class Spill:
         self._rows = 0
 
     def _mapped(self, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float64]]:
-        file = tempfile.TemporaryFile(prefix="gradstream-")  # noqa: SIM115  lives as long as the map
-        self._files.append(file)
-        return np.memmap(file, np.float64, "w+", shape=shape)
+        try:
+            file = tempfile.TemporaryFile(prefix="gradstream-")  # noqa: SIM115  lives as long as the map
+            self._files.append(file)
+            return np.memmap(file, np.float64, "w+", shape=shape)
+        except OSError as error:
+            raise _no_space(error) from error
+
+    def _reserve(self, end: int) -> None:
+        """Takes the disk's room for rows before they are written: where a map finds none, the process dies unheard."""
+        if not hasattr(os, "posix_fallocate"):
+            return
+        for file, array in zip(self._files, (self._X, self._y), strict=True):
+            row = array.itemsize * (array.shape[1] if array.ndim == 2 else 1)
+            try:
+                os.posix_fallocate(file.fileno(), self._rows * row, (end - self._rows) * row)
+            except OSError as error:
+                raise _no_space(error) from error
 
     def __len__(self) -> int:
         return self._rows
 
     def append(self, X: Floats, y: Floats) -> None:
+        if not len(y):
+            return
         rows = slice(self._rows, self._rows + len(y))
+        self._reserve(rows.stop)
         self._X[rows], self._y[rows] = X, y
         self._rows = rows.stop
 
@@ -61,6 +80,14 @@ class Spill:
     def close(self) -> None:
         for file in self._files:
             file.close()
+
+
+def _no_space(error: OSError) -> UnavailableError:
+    return UnavailableError(
+        "NO_SPACE",
+        f"the log does not fit into {tempfile.gettempdir()} ({error.strerror}), where epochs keep their rows; "
+        "name a folder with more room by the environment variable TMPDIR",
+    )
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Ints:

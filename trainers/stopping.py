@@ -44,7 +44,8 @@ class Stopping:
         """Takes in at most ``room()`` losses and the state after them; whether to stop."""
         if self.tolerance is None:
             return False
-        self.total += float(losses.sum())
+        for loss in losses.tolist():  # one by one, so that how many share a call changes no bit
+            self.total += loss
         self.steps += len(losses)
         if self.steps < self.window:
             return False

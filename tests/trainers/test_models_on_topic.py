@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gradstream.config import Services
 from gradstream.errors import ConfigError
 from tests.trainers.feed import Topic, data
-from tests.trainers.runs import chain_of, dead, everything, job_on, tensor
+from tests.trainers.runs import chain_of, dead, everything, job_on, kill, tensor
 from trainers import backends, models
+from trainers.chain import WeightsRecord
 from trainers.descent import Descent
 from trainers.job import FULL
 from trainers.loop import train
@@ -127,6 +129,124 @@ def test_a_limit_in_the_middle_of_epochs_leaves_the_others_for_later(
     assert everything(rest) == everything(whole)
     assert rest.reason == "6 epochs"
     assert train(job_on(topic, "parts", **how), services).reason == "nothing new"
+
+
+def test_fewer_epochs_than_were_begun_end_the_run(services: Services, unique: Unique) -> None:
+    X, y = data(1000, 2)
+    topic = sent(services, unique, X, y)
+    train(job_on(topic, "r", epochs=10, batch_size=64, max_steps=40), services)
+    ended = train(job_on(topic, "r", epochs=2, batch_size=64), services)
+    assert ended.record is not None
+    assert ended.record.reason == "2 epochs"
+    topic.send(*data(100, 2, seed=5))
+    more = train(job_on(topic, "r", epochs=2, batch_size=64), services)
+    assert more.record is not None
+    assert more.record.commits == {(topic.name, 0): 1100}
+
+
+def test_online_then_epochs_killed_ends_at_the_same_bits(
+    services: Services, unique: Unique
+) -> None:
+    """The turn of the partitions at which the online part stopped must not change what the epochs go over."""
+    topic = Topic(services, unique, 2, partitions=3)
+    for partition, rows in enumerate((300, 100, 100)):
+        topic.send(*data(rows, 2, seed=partition), partition)
+    how: dict[str, Any] = {"batch_size": 64, "standardise": True}
+    for run in ("whole", "killed"):
+        train(job_on(topic, run, **how), services)
+    for partition in range(3):
+        topic.send(*data(400 + 90 * partition, 2, seed=9 + partition), partition)
+    how |= {"epochs": 4, "publish_steps": 5}
+    whole = train(job_on(topic, "whole", **how), services)
+    kill(job_on(topic, "killed", **how), services, published=1)
+    resumed = train(job_on(topic, "killed", **how), services)
+    assert everything(resumed) == everything(whole)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "flag"),
+    [
+        ({"batch_size": FULL}, {"batch_size": 64}, "--batch-size full, not 64"),
+        ({"batch_size": 64}, {"batch_size": FULL}, "--batch-size 64, not full"),
+        ({"epochs": 9}, {"epochs": 9, "shuffle": False}, "--shuffle True, not False"),
+    ],
+)
+def test_what_is_unfinished_goes_on_as_it_began(
+    services: Services, unique: Unique, first: dict[str, Any], then: dict[str, Any], flag: str
+) -> None:
+    topic = sent(services, unique, *data(1000, 2))
+    how: dict[str, Any] = {"batch_size": 64, "publish_steps": 1}
+    with pytest.raises(Dropped):
+        train(job_on(topic, "r", **(how | first)), services, on_publish=drop)
+    with pytest.raises(ConfigError, match=f"^RESUME_MISMATCH: .*{flag}; give the same"):
+        train(job_on(topic, "r", **(how | then)), services)
+
+
+class Dropped(Exception):  # noqa: N818  nothing is wrong
+    """What ends a process between two transactions."""
+
+
+def drop(record: WeightsRecord) -> None:
+    raise Dropped
+
+
+def test_numbers_too_large_to_square_are_dead_letters(services: Services, unique: Unique) -> None:
+    X, y = data(500, 2)
+    X[100, 1], y[200] = 1e160, -1e200
+    topic = sent(services, unique, X, y)
+    for run, more in (("a", {}), ("b", {"exact": True}), ("c", {"standardise": True})):
+        result = train(job_on(topic, run, **more), services)
+        assert result.record is not None
+        assert (result.record.records_trained, result.record.records_rejected) == (498, 2)
+    letters = dead(topic)
+    assert {(d["offset"], d["code"]) for d in letters} == {
+        (100, "OUT_OF_RANGE"),
+        (200, "OUT_OF_RANGE"),
+    }
+    assert letters[0]["reason"] == (
+        "a number lies beyond ±1e+150, so that float64 cannot hold its square"
+    )
+
+
+def test_published_weights_that_explode_at_once_need_a_new_run(
+    services: Services, unique: Unique
+) -> None:
+    topic = sent(services, unique, *data(5000, 2))
+    job = job_on(topic, "r", learning_rate=50.0, publish_steps=1)
+    with pytest.raises(ConfigError, match=r"^DIVERGED: the loss exploded at step"):
+        train(job, services)
+    with pytest.raises(
+        ConfigError, match=r"^DIVERGED: .*exploded already, so train with a new --run"
+    ):
+        train(replace(job, learning_rate=0.01), services)
+
+
+def test_exact_answers_do_not_explode(services: Services, unique: Unique) -> None:
+    """Early records may pin a slope so badly that those after a gap are predicted at 1e12."""
+    random = np.random.default_rng(0)
+    time = np.concatenate([np.arange(256.0), np.arange(256.0) + 3e10])
+    X = np.column_stack([time, random.normal(size=512)])
+    y = X[:, 1] + random.normal(size=512)
+    result = train(job_on(sent(services, unique, X, y), "r", exact=True), services)
+    assert result.weights["X2"] == pytest.approx(1, abs=0.2)
+
+
+def test_layers_that_are_the_default_may_be_told(services: Services, unique: Unique) -> None:
+    X, y = labelled(300, 3)
+    topic = sent(services, unique, X, y)
+    train(job_on(topic, "r", model="autoencoder"), services)
+    told = {"layers": (14, 7, 7), "class_weights": (1.0, 0.0)}
+    assert train(job_on(topic, "r", model="autoencoder", **told), services).reason == "nothing new"
+
+
+def test_a_second_part_of_one_record_calls_no_feature_constant(
+    services: Services, unique: Unique
+) -> None:
+    X, y = data(300, 2)
+    topic = sent(services, unique, X, y)
+    train(job_on(topic, "r"), services)
+    topic.send(X[:1], y[:1])
+    assert train(job_on(topic, "r"), services).constants == {}
 
 
 def test_autoencoder_learns_normal_rows_and_finds_the_others(

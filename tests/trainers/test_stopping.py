@@ -72,3 +72,12 @@ def test_spill_and_epoch_order() -> None:
     assert np.array_equal(first, epoch_order(1000, 5, 0))
     assert not np.array_equal(first, epoch_order(1000, 5, 1))
     assert not np.array_equal(first, epoch_order(1000, 6, 0))
+
+
+def test_how_losses_are_grouped_changes_no_bit() -> None:
+    losses = np.random.default_rng(0).random(99)
+    whole, parts = Stopping(0.0), Stopping(0.0)
+    whole.watch(losses, {})
+    for first, last in [(0, 37), (37, 41), (41, 99)]:
+        parts.watch(losses[first:last], {})
+    assert whole.export()["stopping/state"].tobytes() == parts.export()["stopping/state"].tobytes()

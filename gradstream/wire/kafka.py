@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -87,8 +88,12 @@ def quiet(chosen: Mapping[str, Setting]) -> dict[str, Any]:
     return {**chosen, "logger": _client_log}
 
 
+@lru_cache(maxsize=4)
 def admin(services: Services) -> AdminClient:
-    """A client for administration; it connects when first asked something."""
+    """A client for administration; it connects when first asked something.
+
+    One for the process: a new one asks for the cluster's leaders anew, and may wait a second before it looks again.
+    """
     return AdminClient(quiet(settings(services)))
 
 

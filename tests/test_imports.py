@@ -129,11 +129,17 @@ SOLE_USERS = {
 }
 
 # What the files of one backend, on_X and X_…, may import beside each other, Python's own and NumPy.
-BACKEND_USES = {"trainers.backends.base", "trainers.descent", "trainers.models"}
+BACKEND_USES = {
+    "trainers.backends.base",
+    "trainers.backends.xla",
+    "trainers.descent",
+    "trainers.models",
+}
 BACKEND_LIBRARIES: dict[str, set[str]] = {
     "python": set(),
     "numpy": set(),
     "numba": {"numba", "llvmlite"},
+    "xla": set(),
     "jax": {"jax", "jaxlib"},
     "tensorflow": {"tensorflow"},
     "torch": {"torch"},

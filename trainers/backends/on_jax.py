@@ -24,10 +24,10 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax import lax
 
 from trainers.backends.base import Backend, State, Steps
+from trainers.backends.xla import NARROW, PREDICTED, TALL, Staging, room
 from trainers.descent import Descent, Operations
 from trainers.models import Floats, Model
 
@@ -42,15 +42,6 @@ T = TypeVar("T")
 OF = Operations(
     jnp.sqrt, lambda g: jnp.vdot(g, g), jnp.where, lambda a, like: jnp.asarray(a, like.dtype)
 )
-ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
-PREDICTED = 8192  # rows that are predicted at a time
-ALIGNMENT = (
-    64  # bytes; XLA computes on NumPy's memory where it is aligned so, and copies it where not
-)
-NARROW, TALL = (
-    16,
-    1024,
-)  # columns up to which, and rows from which, columns are worked on one by one
 
 
 class Batches(NamedTuple):
@@ -77,7 +68,7 @@ class JaxBackend(Backend):
         super().__init__(model, descent, device, dtype)
         self._kind = np.dtype(dtype)
         self._device = _found()[device]
-        self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
+        self._staging = Staging()
 
     @classmethod
     def devices(cls) -> dict[str, str]:
@@ -139,7 +130,7 @@ class JaxBackend(Backend):
     ) -> tuple[Tensors, Floats, Floats | None]:
         """The parameters and slots after ``passes``; losses and scores, with what is in the room beside them."""
         with self._timed("transfer"):
-            table = np.ones((_room(passes), len(batches.X), 3), self._kind)
+            table = np.ones((room(passes), len(batches.X), 3), self._kind)
             table[:passes, :count] = self.descent.table(step, passes * count).reshape(
                 passes, count, 3
             )
@@ -166,13 +157,13 @@ class JaxBackend(Backend):
     def _batches(self, X: Floats, y: Floats, weights: Floats | None, batch_size: int) -> Batches:
         """The batches on the device."""
         with self._timed("transfer"):
-            room = _room(len(X))
+            count = room(len(X))
             if weights is None and X.shape[1] < batch_size:
                 weights = np.ones_like(y)
             staged = Batches(
-                self._staged("X", X, room, batch_size),
-                self._staged("y", y, room, batch_size),
-                None if weights is None else self._staged("weights", weights, room, batch_size),
+                self._staged("X", X, count, batch_size),
+                self._staged("y", y, count, batch_size),
+                None if weights is None else self._staged("weights", weights, count, batch_size),
             )
             return self._moved(staged)
 
@@ -183,31 +174,8 @@ class JaxBackend(Backend):
         moved: T = jax.block_until_ready(jax.device_put(staged, self._device))
         return moved
 
-    def _staged(self, name: str, array: Floats, room: int, batch_size: int) -> Floats:
-        """The array (batches, rows, …) as a program takes it: (room, batch_size, …), in its precision, aligned.
-
-        It is the array itself or memory of this backend, which the next call uses again. What is beyond the batches
-        is left as it is; rows beyond those of a batch are 0.
-        """
-        count, rows, *rest = array.shape
-        shape = (room, batch_size, *rest)
-        if (
-            array.shape == shape
-            and array.dtype == self._kind
-            and array.flags.c_contiguous
-            and array.ctypes.data % ALIGNMENT == 0
-        ):
-            return array
-        size = int(np.prod(shape)) * self._kind.itemsize
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < size:
-            raw = np.empty(size + ALIGNMENT, np.uint8)
-            start = -raw.ctypes.data % ALIGNMENT
-            buffer = self._buffers[name] = raw[start : start + size]
-        staged: Floats = buffer[:size].view(self._kind).reshape(shape)
-        staged[:count, :rows] = array
-        staged[:count, rows:] = 0
-        return staged
+    def _staged(self, name: str, array: Floats, count: int, batch_size: int) -> Floats:
+        return self._staging.staged(name, array, (count, batch_size, *array.shape[2:]), self._kind)
 
     def _passes(
         self, p: Tensors, batches: Batches, table: Array, counts: Array
@@ -255,11 +223,6 @@ def _found() -> dict[str, jax.Device]:
     if jax.default_backend() == "gpu":
         found |= {f"gpu:{number}": gpu for number, gpu in enumerate(jax.devices("gpu"))}
     return found
-
-
-def _room(count: int) -> int:
-    """How many a program is compiled for that is to take ``count``."""
-    return next((room for room in ROOMS if count <= room), -(-count // ROOMS[-1]) * ROOMS[-1])
 
 
 def _at(array: Array, i: Array) -> Array:

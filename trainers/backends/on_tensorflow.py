@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.backends.base import Backend, State, Steps
+from trainers.backends.xla import NARROW, PREDICTED, TALL, Staging, room
 from trainers.descent import Descent, Operations
 from trainers.models import Floats, Model
 
@@ -67,12 +68,7 @@ OF = Operations(
     tf.where,
     lambda a, like: tf.constant(a, like.dtype),
 )
-ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
-# Columns up to which, and rows from which, columns are worked on one by one: products of so few leave XLA's loops slow.
-NARROW, TALL = 16, 1024
 STEPS = 1024  # at most in a call of a program
-PREDICTED = 8192  # rows that are predicted at a time
-ALIGNMENT = 64  # bytes, as XLA's code takes for granted
 
 
 def _configure() -> None:
@@ -98,7 +94,7 @@ class TensorflowBackend(Backend):
         self._device = "/CPU:0" if device == "cpu" else f"/GPU:{device.removeprefix('gpu:')}"
         self._names = [p.name for p in (*model.parameters, *descent.slots(model))]
         self._programs: dict[Any, Any] = {}
-        self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
+        self._staging = Staging()
 
     @classmethod
     def devices(cls) -> dict[str, str]:
@@ -137,13 +133,13 @@ class TensorflowBackend(Backend):
         passes: int,
         batch_size: int,
     ) -> Steps:
-        (count, rows, inputs), room = X.shape, _room(len(X))
+        (count, rows, inputs), places = X.shape, room(len(X))
         if weights is None and rows < batch_size:
             weights = np.ones_like(y)  # beside the 0 of rows that are none
-        batches = [self._staged("X", X, (room, batch_size, inputs))]
-        batches.append(self._staged("y", y, (room, batch_size)))
+        batches = [self._staged("X", X, (places, batch_size, inputs))]
+        batches.append(self._staged("y", y, (places, batch_size)))
         if weights is not None:
-            batches.append(self._staged("weights", weights, (room, batch_size)))
+            batches.append(self._staged("weights", weights, (places, batch_size)))
         tensors, steps = [state[name] for name in self._names], passes * count
         losses, table = np.empty(steps), self._table(state, steps)
         scores = np.empty((count, rows)) if self.model.classifies else None
@@ -156,7 +152,7 @@ class TensorflowBackend(Backend):
             counts = np.array([[rows, count, first, now]], np.int32)
             plan = self._staged("table", table[done : done + now], (STEPS, 3))
             arguments = [self._staged("counts", counts, (1, 4)), plan, *batches, *tensors]
-            shape = (room, batch_size, weights is not None)
+            shape = (places, batch_size, weights is not None)
             lost, *tensors = self._call(_descending, shape, arguments)
             if scores is not None:
                 kept, *tensors = tensors
@@ -187,44 +183,16 @@ class TensorflowBackend(Backend):
             tf.test.experimental.sync_devices()
 
     def _staged(self, name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
-        """The array (count, rows, …) as a program takes it: of this shape, in its precision, on its device.
-
-        On the CPU it is the array's own memory where that fits and is aligned, or else memory of this backend, which
-        the next call uses again. What is beyond the count is left as it is; rows beyond those of a batch are 0.
-        """
+        """The array (count, rows, …) as a program takes it, on its device; on the CPU without a further copy."""
         with self._timed("transfer"):
             kind = array.dtype if array.dtype == np.int32 else self._kind
-            if not (
-                array.shape == shape
-                and array.dtype == kind
-                and array.flags.carray
-                and array.ctypes.data % ALIGNMENT == 0
-            ):
-                staged = self._buffer(name, shape, kind)
-                count, rows = array.shape[:2]
-                with np.errstate(over="ignore", invalid="ignore"):
-                    staged[:count, :rows] = array
-                staged[:count, rows:] = 0
-                array = staged
+            array = self._staging.staged(name, array, shape, kind)
             if self.device == "cpu":
                 return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
             with tf.device(self._device):
                 placed = tf.constant(array)
             self._synchronise()
             return placed
-
-    def _buffer(self, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Aligned memory under this name."""
-        size = int(np.prod(shape)) * kind.itemsize
-        if name not in self._buffers or len(self._buffers[name]) < size:
-            raw = np.empty(size + ALIGNMENT, np.uint8)
-            self._buffers[name] = raw[-raw.ctypes.data % ALIGNMENT :][:size]
-        return self._buffers[name][:size].view(kind).reshape(shape)
-
-
-def _room(count: int) -> int:
-    """How many batches a program is compiled for that is to take ``count``."""
-    return next((room for room in ROOMS if count <= room), -(-count // ROOMS[-1]) * ROOMS[-1])
 
 
 def _compiled(run: Callable[..., Any], specs: list[Any]) -> Any:

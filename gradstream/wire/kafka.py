@@ -8,7 +8,6 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -88,11 +87,9 @@ def quiet(chosen: Mapping[str, Setting]) -> dict[str, Any]:
     return {**chosen, "logger": _client_log}
 
 
-@lru_cache(maxsize=4)
 def admin(services: Services) -> AdminClient:
-    """A client for administration; it connects when first asked something.
-
-    One for the process: a new one asks for the cluster's leaders anew, and may wait a second before it looks again.
+    """A client for administration; it connects when first asked something. It is not kept for the process: an idle one,
+    whose broker was killed and replaced at its address, was seen to end the process from a thread of librdkafka.
     """
     return AdminClient(quiet(settings(services)))
 
@@ -127,13 +124,18 @@ def unknown_topic(topic: str, found: Iterable[str] = ()) -> DataError:
     return DataError("UNKNOWN_TOPIC", f"there is no topic {topic!r}; {hint}")
 
 
-def partitions(services: Services, topic: str, timeout: float = ANSWER) -> int:
+def partitions(
+    services: Services, topic: str, timeout: float = ANSWER, client: AdminClient | None = None
+) -> int:
     """How many partitions a topic has.
+
+    Args:
+        client: to ask; it knows the leaders from then on, which it would otherwise wait for, up to a second.
 
     Raises:
         DataError: ``UNKNOWN_TOPIC``.
     """
-    found = list_topics(services, timeout)
+    found = list_topics(services, timeout, client)
     if topic not in found:
         raise unknown_topic(topic, found)
     return found[topic]
@@ -214,9 +216,9 @@ def committed_offsets(
     services: Services, group: str, topic: str, *, timeout: float = ANSWER
 ) -> dict[records.TopicPartition, int]:
     """What a consumer group has committed; partitions without a commit are missing."""
-    count = partitions(services, topic, timeout)
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, at) for at in range(count)])
     client = admin(services)
+    count = partitions(services, topic, timeout, client)
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, at) for at in range(count)])
     found = client.list_consumer_group_offsets([asked], request_timeout=timeout)
     known = answer(services, found[group].result, timeout).topic_partitions
     return {(at.topic, at.partition): at.offset for at in known if at.offset >= 0}
@@ -225,10 +227,10 @@ def committed_offsets(
 def _offsets(
     services: Services, topic: str, spec: OffsetSpec, isolation: str, timeout: float
 ) -> dict[records.TopicPartition, int]:
-    count = partitions(services, topic, timeout)
+    client = admin(services)
+    count = partitions(services, topic, timeout, client)
     level = IsolationLevel[isolation.upper()]
     asked = {TopicPartition(topic, partition): spec for partition in range(count)}
-    client = admin(services)
     deadline = time.monotonic() + timeout
     while True:
         found = client.list_offsets(asked, isolation_level=level, request_timeout=timeout)
@@ -320,12 +322,14 @@ def _refused(
     return UnavailableError(code, f"{what}: {cause.str()}")
 
 
-def list_topics(services: Services, timeout: float = ANSWER) -> dict[str, int]:
+def list_topics(
+    services: Services, timeout: float = ANSWER, client: AdminClient | None = None
+) -> dict[str, int]:
     """Number of partitions by topic name."""
     deadline = time.monotonic() + timeout
     _knock(services, min(timeout, 3.0))
     left = max(0.1, deadline - time.monotonic())
-    found = answer(services, admin(services).list_topics, left)
+    found = answer(services, (client or admin(services)).list_topics, left)
     return {name: len(topic.partitions) for name, topic in found.topics.items()}
 
 

@@ -103,7 +103,12 @@ ARROWS: dict[str, set[str]] = {
     "trainers.aligned": set(),
     "trainers.models": {"trainers.aligned", "gradstream.errors"},
     "trainers.descent": {"trainers.models", "gradstream.errors"},
-    "trainers.backends": {"trainers.models", "trainers.descent", "gradstream.errors"},
+    "trainers.backends": {
+        "trainers.aligned",
+        "trainers.models",
+        "trainers.descent",
+        "gradstream.errors",
+    },
     "trainers": {
         "gradstream",
         "trainers.backends",
@@ -132,6 +137,7 @@ SOLE_USERS = {
 BACKEND_USES = {
     "trainers.backends.base",
     "trainers.backends.xla",
+    "trainers.aligned",
     "trainers.descent",
     "trainers.models",
 }

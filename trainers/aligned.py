@@ -19,11 +19,14 @@ BOUNDARY = 64
 
 def empty(*shape: int) -> Floats:
     """Uninitialised float64 of that shape in C order, its first number on a 64-byte boundary."""
-    size = math.prod(shape) * 8
-    raw = np.empty(size + BOUNDARY, np.uint8)
-    start = -raw.ctypes.data % BOUNDARY
-    made: Floats = raw[start : start + size].view(np.float64).reshape(shape)
+    made: Floats = memory(math.prod(shape) * 8).view(np.float64).reshape(shape)
     return made
+
+
+def memory(size: int) -> npt.NDArray[np.uint8]:
+    """So many bytes, uninitialised, the first on a 64-byte boundary."""
+    raw = np.empty(size + BOUNDARY, np.uint8)
+    return raw[-raw.ctypes.data % BOUNDARY :][:size]
 
 
 def ones(*shape: int) -> Floats:

@@ -157,7 +157,7 @@ class Job:
         if not self.source:
             raise _missing("--source", "the topic to train on")
         for name in (self.backend, self.resume_with):
-            if name and name not in backends.names():
+            if name and not backends.known(name):
                 raise backends.unknown(name)
         model = models.get(self.model, len(self.features) or 1, self.bias, self.layers)
         if not self.target and not model.reconstructs:

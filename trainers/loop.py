@@ -613,9 +613,7 @@ class Trainer:
             names = (*(["intercept"] if model.bias else []), *features)
             w = record.tensors["w"]
             if self.job.standardise:
-                scaler = Scaler(model.inputs, model.bias)
-                scaler.load(record.tensors)
-                w = scaler.unscaled(w)
+                w = Scaler.of(model.inputs, model.bias, record.tensors).unscaled(w)
             weights = dict(zip(names, w.tolist(), strict=True))
         return Result(
             run=self.job.run_id,

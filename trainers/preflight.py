@@ -82,7 +82,6 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
     # An unknown name is told before any service is asked, and a service that is away before a framework is imported.
     if not job.exact:
         backends.check(job.runs_on)
-    models.get(job.model, 1)
     check_broker(services)
     with closing(Registry(services.schema_registry_url)) as registry:
         registry.check()

@@ -57,6 +57,17 @@ class Scaler:
         )
         self.moments = Moments(0.0, np.zeros(features), np.zeros(features))
 
+    @classmethod
+    def of(cls, inputs: int, bias: bool, tensors: Mapping[str, Floats]) -> Scaler:
+        """The scaler that was exported among these.
+
+        Raises:
+            ConfigError: as ``load``.
+        """
+        made = cls(inputs, bias)
+        made.load(tensors)
+        return made
+
     def scaled(self, X: Floats, batch_size: int) -> tuple[Floats, Moments]:
         """Each batch of ``batch_size`` rows by the statistics of everything before it, the last may be shorter.
 

@@ -28,8 +28,7 @@ class Scorer:
         self.model = models.get(record.model, len(self.features), record.bias, layers)
         self._scaler: Scaler | None = None
         if settings.get("standardise"):
-            self._scaler = Scaler(self.model.inputs, self.model.bias)
-            self._scaler.load(record.tensors)
+            self._scaler = Scaler.of(self.model.inputs, self.model.bias, record.tensors)
         self._backend = NumpyBackend(self.model, Descent())
         self._state = self._backend.load(record.tensors)
 

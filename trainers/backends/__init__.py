@@ -68,6 +68,11 @@ def names() -> list[str]:
     return [*BACKENDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
 
 
+def known(name: str) -> bool:
+    """Whether there is such a backend; looks among the installed packages only for names that are not ours."""
+    return name in BACKENDS or bool(entry_points(group=ENTRY_POINTS, name=name))
+
+
 def available() -> list[str]:
     """Names of the backends whose packages are installed; imports none of them."""
     return [name for name in names() if name not in BACKENDS or _installed(BACKENDS[name])]
@@ -84,7 +89,7 @@ def check(name: str) -> None:
         UsageError: UNKNOWN_BACKEND, with the nearest name and those available.
         UnavailableError: BACKEND_MISSING, with what to type to install it.
     """
-    if name not in names():
+    if not known(name):
         raise unknown(name)
     entry = BACKENDS.get(name)
     if entry is not None and not _installed(entry):

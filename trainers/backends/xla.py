@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainers.aligned import BOUNDARY, memory
+
 ROOMS = (1, 4, 16, 64, 256)  # counts that programs are compiled for; above, multiples of the last
 PREDICTED = 8192  # rows that are predicted at a time
-ALIGNMENT = (
-    64  # bytes; XLA computes on NumPy's memory where it is aligned so, and copies it where not
-)
 # Columns up to which, and rows from which, columns are worked on one by one: products of so few leave XLA's loops slow.
 NARROW, TALL = 16, 1024
 
@@ -37,7 +36,7 @@ class Staging:
             array.shape == shape
             and array.dtype == kind
             and array.flags.carray
-            and array.ctypes.data % ALIGNMENT == 0
+            and array.ctypes.data % BOUNDARY == 0  # else XLA would copy it all the same
         ):
             return array
         staged = self._buffer(name, shape, kind)
@@ -50,6 +49,5 @@ class Staging:
     def _buffer(self, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> npt.NDArray[Any]:
         size = int(np.prod(shape)) * kind.itemsize
         if name not in self._buffers or len(self._buffers[name]) < size:
-            raw = np.empty(size + ALIGNMENT, np.uint8)
-            self._buffers[name] = raw[-raw.ctypes.data % ALIGNMENT :][:size]
+            self._buffers[name] = memory(size)
         return self._buffers[name][:size].view(kind).reshape(shape)

@@ -25,8 +25,9 @@ $(VENV)/base: requirements/base.txt pyproject.toml
 	@$(BIN)/python -m gradstream.wire
 	@touch $@
 
-$(VENV)/dev: $(VENV)/base requirements/dev.txt
+$(VENV)/dev: $(VENV)/base requirements/dev.txt requirements/ksql.txt
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(PIP) install --require-hashes --no-binary ksql --no-deps --no-build-isolation -r requirements/ksql.txt
 	@touch $@
 
 $(VENV)/backends: $(VENV)/dev requirements/backends.txt
@@ -68,8 +69,14 @@ clean: ## remove .venv, caches and out; the stack's data stays
 # Each set is held to the versions of the one before, so that they install over each other.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer $(LOCK_DATE) --upgrade \
   --generate-hashes --no-emit-index-url --no-header -c requirements/constraints.txt pyproject.toml requirements/build.in
+# Images start no Kafka of their own, and only Jupyter's draws pictures.
+IMAGE = $(COMPILE) -c requirements/backends.txt --override requirements/images/without.in
+HEADLESS = $(IMAGE) --override requirements/images/headless.in
 
 lock: $(VENV)/dev ## pin the dependencies anew
 	@$(COMPILE) -o requirements/base.txt
 	@$(COMPILE) -c requirements/base.txt --extra dev -o requirements/dev.txt
 	@$(COMPILE) -c requirements/dev.txt --extra jax --extra tensorflow --extra torch -o requirements/backends.txt
+	@$(HEADLESS) -o requirements/images/slim.txt
+	@for backend in jax tensorflow torch; do $(HEADLESS) --extra $$backend -o requirements/images/$$backend.txt; done
+	@$(IMAGE) --extra jupyter --extra tensorflow -o requirements/images/jupyter.txt

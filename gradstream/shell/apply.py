@@ -19,11 +19,10 @@ from gradstream.shell import script, tables
 from gradstream.shell.catch_up import wait_for
 from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
 from gradstream.shell.script import Piece
+from gradstream.shell.settings import Settings
 from gradstream.sql_files import sql_file
 
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_DEFINE = re.compile(r"(?is)(DEFINE|UNDEFINE)\s+(\w+)\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
-_SET = re.compile(r"(?is)(SET|UNSET)\s+'((?:[^']|'')*)'\s*(?:=\s*'((?:[^']|'')*)'\s*)?;")
 _CONDITION = re.compile(r"(?i)(?<=STREAM |.TABLE )IF (NOT )?EXISTS ")
 _EXISTS = re.compile(r"Cannot add \w+ `[^`]*`: A \w+ with the same name already exists\.?")
 _CREATED = re.compile(r"Created query with ID (\S+)")
@@ -44,44 +43,21 @@ BUFFERED = (
 )
 
 
-@dataclass(slots=True)
-class Session:
-    """What SET and DEFINE left for the statements that follow, as in ksqlDB's own shell."""
+@dataclass(slots=True, kw_only=True)
+class Session(Settings):
+    """One run of the command: its settings, the connection, and what its statements began."""
 
     client: KsqlClient
-    properties: dict[str, object] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
     sinks: list[str] = field(default_factory=list)  # filled by queries of these statements
-
-    def remember(self, piece: Piece) -> bool:
-        """Carries out SET, UNSET, DEFINE and UNDEFINE; False for other statements."""
-        if found := _SET.fullmatch(piece.text):
-            store: dict[str, Any] = self.properties
-        elif found := _DEFINE.fullmatch(piece.text):
-            store = self.variables
-        else:
-            return False
-        verb, name, value = found[1].upper(), found[2].replace("''", "'"), found[3]
-        if verb.startswith("UN"):
-            store.pop(name, None)
-            return True
-        if value is None:
-            return False  # the server tells what is wrong with it
-        store[name] = self.substituted(value.replace("''", "'"))
-        return True
-
-    def substituted(self, value: str) -> str:
-        """The text with the variables put in, for people to read; the server puts them in for itself."""
-        for name, text in self.variables.items():
-            value = value.replace(f"${{{name}}}", text)
-        return value
 
 
 def main(argv: list[str]) -> int:
     options = _options(argv)
     outcome = Report(options.quiet)
     with KsqlClient(command.services(options).ksql_url) as client:
-        session = Session(client, dict(options.set), dict(options.define))
+        session = Session(
+            client=client, properties=dict(options.set), variables=dict(options.define)
+        )
         try:
             for name, text, finish in _texts(options):
                 _apply(name, text, finish, session, outcome, _printer(options))
@@ -206,9 +182,8 @@ def _apply(
                 with session.client.query(
                     piece.placed, session.properties, session.variables
                 ) as rows:
-                    endless = "EMIT" in piece.text.upper() and "LIMIT" not in piece.text.upper()
                     outcome.hint(_new_rows_only(piece, session.properties))
-                    outcome.add(headline, _counted(show_rows(rows, endless), "row"))
+                    outcome.add(headline, _counted(show_rows(rows, piece.endless), "row"))
             else:
                 entities = session.client.execute(
                     piece.placed, session.properties, session.variables
@@ -261,7 +236,7 @@ class Report:
 
 def _new_rows_only(piece: Piece, properties: Mapping[str, object]) -> str:
     """What to say where somebody may wait in vain for rows that are there already."""
-    if "EMIT" not in piece.text.upper() or any("auto.offset.reset" in name for name in properties):
+    if not piece.pushes or any("auto.offset.reset" in name for name in properties):
         return ""
     return (
         "waiting for new rows; Ctrl-C ends it; to start with the oldest row, "

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
 import httpx2
+import orjson
 
-from gradstream.errors import DataError, GradstreamError, RetryError, SqlError, UnavailableError
+from gradstream.errors import DataError, RetryError, SqlError, UnavailableError
+from gradstream.shell.arrivals import Arrivals
 
 DELIMITED = "application/vnd.ksqlapi.delimited.v1"
 _PLACE = re.compile(r"line (\d+):(\d+):\s*")
@@ -67,17 +70,48 @@ class Rows:
     query_id: str
     names: list[str]
     types: list[str]
-    _lines: Iterator[str] = field(repr=False)
+    _reply: httpx2.Response = field(repr=False)
+    _groups: Iterator[list[bytes]] = field(repr=False)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        for line in self._lines:
-            if not line.strip():
-                continue
-            row = _loads(line)
+        for group in self._groups:
+            yield from self._read(group)
+
+    def arriving(self, pause: float) -> Iterator[list[list[Any]]]:
+        """The rows in the groups in which they come; an empty one whenever none came for so many seconds.
+
+        Close the iterator, or take it to its end, before the ``with`` block is left.
+        """
+        with closing(Arrivals(self._groups, lambda: hang_up(self._reply))) as arrivals:
+            for group in arrivals.each(pause):
+                yield list(self._read(group or []))
+
+    def _read(self, group: list[bytes]) -> Iterator[list[Any]]:
+        # Digits that a float would lose are looked for only where there can be any: it costs most of the time.
+        exact = any("DECIMAL" in type_ for type_ in self.types)
+        for line in group:
+            row = _loads(line) if exact else _loads_fast(line)
             if isinstance(row, list):
                 yield row
             elif "error_code" in row:
                 raise RefusedStatementError(row)
+
+
+def lines_of(reply: httpx2.Response) -> Iterator[list[bytes]]:
+    """The lines of a body that streams, without their ends: those that came at once are one item."""
+    rest = b""
+    for chunk in reply.iter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        if whole:
+            yield whole
+    if rest:
+        yield [rest]
+
+
+def hang_up(reply: httpx2.Response) -> None:
+    """Ends the connection of a reply that another thread is reading, which a mere close would not wake."""
+    with suppress(OSError):
+        reply.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class KsqlClient:
@@ -155,25 +189,18 @@ class KsqlClient:
             "properties": dict(properties or {}),
             "sessionVariables": dict(variables or {}),
         }
-        timeout = httpx2.Timeout(idle_timeout, connect=5.0)
-        with (
-            self._errors(),
-            self._http.stream(
-                "POST", "/query-stream", json=body, headers={"Accept": DELIMITED}, timeout=timeout
-            ) as reply,
-        ):
-            if reply.status_code != 200:
-                reply.read()
-            self._check(reply)
-            lines = reply.iter_lines()
-            head = _loads(next((line for line in lines if line.strip()), "{}"))
+        with self._streaming("/query-stream", body, {"Accept": DELIMITED}, idle_timeout) as reply:
+            groups = ([line for line in group if line.strip()] for group in lines_of(reply))
+            first, *rest = next(filter(None, groups), [b"{}"])
+            head = _loads(first)
             if "error_code" in head:
                 raise RefusedStatementError(head)
             yield Rows(
                 head.get("queryId") or "",
                 head.get("columnNames", []),
                 head.get("columnTypes", []),
-                lines,
+                reply,
+                itertools.chain([rest], groups),
             )
 
     @contextmanager
@@ -189,15 +216,26 @@ class KsqlClient:
             "streamsProperties": dict(properties or {}),
             "sessionVariables": dict(variables or {}),
         }
-        timeout = httpx2.Timeout(None, connect=5.0)
+        with self._streaming("/query", body, {}, None) as reply:
+            yield (line.decode() for group in lines_of(reply) for line in group if line)
+
+    @contextmanager
+    def _streaming(
+        self, path: str, body: object, headers: Mapping[str, str], idle_timeout: float | None
+    ) -> Iterator[httpx2.Response]:
+        """A reply whose body comes bit by bit; it has begun in time, and may then pause for ``idle_timeout``."""
+        limits = self._http.timeout.as_dict()
         with (
             self._errors(),
-            self._http.stream("POST", "/query", json=body, timeout=timeout) as reply,
+            self._http.stream(
+                "POST", path, json=body, headers=dict(headers), extensions={"timeout": limits}
+            ) as reply,
         ):
+            limits["read"] = idle_timeout  # looked at when the body is asked for
             if reply.status_code != 200:
                 reply.read()
             self._check(reply)
-            yield (line for line in reply.iter_lines() if line)
+            yield reply
 
     def close_query(self, query_id: str) -> None:
         with self._errors():
@@ -229,8 +267,6 @@ class KsqlClient:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except GradstreamError:
-            raise
         except httpx2.ConnectError as error:
             raise self._unreachable(str(error)) from None
         except httpx2.ConnectTimeout:
@@ -239,9 +275,15 @@ class KsqlClient:
             raise RetryError(
                 "KSQL_TIMEOUT", f"{self.url} did not answer in time: {error}"
             ) from None
+        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+            raise UnavailableError(
+                "KSQL_LOST",
+                f"the KSQL server at {self.url} went away in the middle of its answer ({error}); "
+                "when it runs again, ask again",
+            ) from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise self._unreachable(str(error)) from None
-        except ValueError:
+        except _NotJsonError:
             raise DataError(
                 "NOT_KSQL", f"{self.url} did not answer with JSON; is it a KSQL server?"
             ) from None
@@ -249,13 +291,29 @@ class KsqlClient:
     def _unreachable(self, why: str) -> UnavailableError:
         return UnavailableError(
             "KSQL_UNREACHABLE",
-            f"no KSQL server at {self.url} ({why}); start one with 'gradstream up', or give its address "
-            "by --ksql-url or GRADSTREAM_KSQL_URL",
+            f"no KSQL server at {self.url} ({why}); start one with 'gradstream up' or 'docker compose up', "
+            "or give its address by --ksql-url or GRADSTREAM_KSQL_URL",
         )
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_float=_number)
+class _NotJsonError(Exception):
+    """Becomes NOT_KSQL where the address is known."""
+
+
+def _loads(text: str | bytes) -> Any:
+    """JSON in which no number loses digits."""
+    try:
+        return json.loads(text, parse_float=_number)
+    except ValueError:
+        raise _NotJsonError from None
+
+
+def _loads_fast(text: bytes) -> Any:
+    """JSON whose numbers with a fraction are doubles."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise _NotJsonError from None
 
 
 def _number(text: str) -> float | Decimal:

@@ -47,6 +47,22 @@ class Piece:
         are those of the file."""
         return "\n" * (self.line - 1) + " " * (self.column - 1) + self.text
 
+    @property
+    def words(self) -> set[str]:
+        """Its bare words, upper case: no comments, literals or quoted names."""
+        bare = (part[0] for part in _PIECES.finditer(self.text) if part[0][0] not in "-/'\"`")
+        return {word.upper() for part in bare for word in re.findall(r"\w+", part)}
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it is a SELECT that goes on with rows to come, or a PRINT."""
+        return self.verb == "PRINT" or (self.verb == "SELECT" and "EMIT" in self.words)
+
+    @property
+    def endless(self) -> bool:
+        """Whether it ends only when somebody ends it."""
+        return self.pushes and "LIMIT" not in self.words
+
 
 def split(text: str, *, finish: bool = False) -> list[Piece]:
     """The statements of a script.

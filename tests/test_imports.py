@@ -76,6 +76,13 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.errors",
         "gradstream.sql_files",
     },
+    # Python's doors to the shell's client: notebooks, and the package ksql.
+    "gradstream.ksql": {
+        "gradstream.shell",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.errors",
+    },
     "gradstream.stack": {
         "gradstream",
         "gradstream.wire",

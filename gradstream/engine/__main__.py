@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
+import re
 import signal
 import sys
 import threading
@@ -21,11 +23,25 @@ if TYPE_CHECKING:
     from gradstream.engine.server.rest import Rest
     from gradstream.engine.server.runtime import Engine
 
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+
 
 def main(argv: Sequence[str]) -> int:
     parser = command.parser("engine", "Run the KSQL engine; it speaks ksqlDB's REST API.")
     parser.add_argument(
-        "--listen", default="127.0.0.1:8088", metavar="HOST:PORT", help="loopback only; port 0: any"
+        "--listen",
+        default="127.0.0.1:8088",
+        metavar="HOST:PORT",
+        help="loopback only, unless --allow-host; port 0: any",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        type=_name,
+        metavar="NAME",
+        help="a name, besides those of loopback, under which clients may reach the engine, and leave to listen on "
+        "other addresses; it has no authentication, so only in a network of your own, such as compose's",
     )
     parser.add_argument(
         "--service-id",
@@ -42,29 +58,47 @@ def main(argv: Sequence[str]) -> int:
     )
     command.add_services(parser)
     options = parser.parse_args(list(argv))
-    host, port = listen_address(options.listen)
+    names = frozenset(options.allow_host)
+    host, port = listen_address(options.listen, names)
     properties = dict(_property(text) for text in options.property)
-    server = Server(command.services(options), options.service_id, properties, host, port)
+    server = Server(command.services(options), options.service_id, properties, host, port, names)
     return asyncio.run(server.run())
 
 
-def listen_address(text: str) -> tuple[str, int]:
+def listen_address(text: str, allowed: frozenset[str] = frozenset()) -> tuple[str, int]:
     """Host and port to listen on.
 
+    Args:
+        allowed: names that clients may use besides those of loopback.
+
     Raises:
-        UsageError: not HOST:PORT; ConfigError: not a loopback address.
+        UsageError: not HOST:PORT; ConfigError: not a loopback address, and no other name is allowed.
     """
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit() or int(port) > 65535:
         raise UsageError("USAGE", f"--listen {text!r} is not HOST:PORT with a port up to 65535")
-    if host not in LOOPBACK:
+    if host not in LOOPBACK and not allowed:
         raise ConfigError(
             "NOT_LOOPBACK",
-            f"--listen {host}: the engine has no authentication yet, so it listens on 127.0.0.1 only; "
-            "put a proxy with TLS and authentication in front of it",
+            f"--listen {host}: the engine has no authentication yet, so it listens on 127.0.0.1 only; put a proxy with "
+            "TLS and authentication in front of it, or, in a network of your own, name it: --allow-host NAME",
         )
     return host, int(port)
+
+
+def _name(text: str) -> str:
+    """A host's name or address as a Host header has it, without the port."""
+    name = text.lower().removeprefix("[").removesuffix("]")
+    if not _NAME.fullmatch(name):
+        try:
+            return str(ipaddress.IPv6Address(name))
+        except ValueError:
+            raise UsageError(
+                "USAGE",
+                f"--allow-host {text!r} is no name of a host; give one, without scheme and port",
+            ) from None
+    return name
 
 
 def _property(text: str) -> tuple[str, str]:
@@ -84,12 +118,13 @@ class Server:
         properties: dict[str, str],
         host: str,
         port: int,
+        names: frozenset[str] = frozenset(),
     ) -> None:
         self.services, self.service_id, self.properties = services, service_id, properties
         self.failure: GradstreamError | None = None
         self.engine: Engine | None = None
         self.rest: Rest | None = None
-        self.listener = Listener(self._answer_early, host, port)
+        self.listener = Listener(self._answer_early, host, port, names=LOOPBACK | names)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gradstream import command, console
-from gradstream.errors import DataError, SqlError, UsageError
+from gradstream.errors import DataError, GradstreamError, SqlError, UsageError
 from gradstream.shell import script, tables
 from gradstream.shell.catch_up import wait_for
 from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
+from gradstream.shell.ready import wait_until_ready
 from gradstream.shell.script import Piece
 from gradstream.shell.settings import Settings
 from gradstream.sql_files import sql_file
@@ -54,18 +55,30 @@ class Session(Settings):
 def main(argv: list[str]) -> int:
     options = _options(argv)
     outcome = Report(options.quiet)
+    texts = list(
+        _texts(options)
+    )  # a file that is not there stops all of them, and before any waiting
     with KsqlClient(command.services(options).ksql_url) as client:
+        if options.server_timeout:
+            wait_until_ready(
+                client, options.server_timeout, lambda why: _waits(outcome, client, why)
+            )
         session = Session(
             client=client, properties=dict(options.set), variables=dict(options.define)
         )
         try:
-            for name, text, finish in _texts(options):
+            for name, text, finish in texts:
                 _apply(name, text, finish, session, outcome, _printer(options))
         finally:
             outcome.show()
         if options.wait and session.sinks:
             _wait(client, session.sinks)
     return 0
+
+
+def _waits(outcome: Report, client: KsqlClient, why: GradstreamError) -> None:
+    state = "to answer" if why.code == "KSQL_UNREACHABLE" else "to be ready"
+    outcome.hint(f"waiting for the KSQL server at {client.url} {state} ...")
 
 
 def _wait(client: KsqlClient, sinks: list[str]) -> None:
@@ -113,11 +126,22 @@ def _options(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="return when the queries have read all that their topics hold now",
     )
+    parser.add_argument(
+        "--server-timeout",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="for a server that is not there yet, as in a start-up script",
+    )
     parser.add_argument("--quiet", action="store_true", help="no report, only rows and errors")
     command.add_services(parser, ksql=True)
     options = parser.parse_args(argv)
     if not options.files and not options.execute:
         raise UsageError("USAGE", "no statements; give a FILE or -e STATEMENT")
+    if not options.server_timeout >= 0:
+        raise UsageError(
+            "BAD_TIMEOUT", f"--server-timeout {options.server_timeout:g}: give seconds from 0"
+        )
     return options
 
 

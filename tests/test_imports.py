@@ -81,6 +81,7 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.shell",
         "gradstream.config",
         "gradstream.console",
+        "gradstream.command",
         "gradstream.errors",
     },
     "gradstream.stack": {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradstream import console
 from gradstream.config import Services
-from gradstream.errors import RetryError, UsageError
+from gradstream.errors import RetryError, SqlError, UsageError
 from gradstream.ksql import columns, sticky
 from gradstream.shell import script
 from gradstream.shell.client import KsqlClient, Rows
@@ -93,7 +93,7 @@ def query_frame(
             "EMIT CHANGES goes on for ever; add LIMIT to the statement, or give limit= or timeout= "
             "(stream() gives batches for as long as you take them)",
         )
-    with KsqlClient(address(url)) as client:
+    with underlined(sql), KsqlClient(address(url)) as client:
         sent = sticky.with_properties(properties)
         with client.query(piece.placed, sent, sticky.settings.variables) as rows:
             harvest = Harvest(rows, limit, timeout)
@@ -135,7 +135,8 @@ def stream(
         raise UsageError("USAGE", f"batch_rows={batch_rows}; a batch has one row at least")
     piece = select(sql)
     sent = sticky.with_properties(properties)
-    return _batches(piece, sent, batch_rows, limit, timeout, floats, address(url))
+    batches = _batches(piece, sent, batch_rows, limit, timeout, floats, address(url))
+    return _underlining(sql, batches)
 
 
 def _batches(
@@ -166,6 +167,23 @@ def _batches(
                 waiting = []
         if waiting:
             yield columns.arrays(rows.names, rows.types, waiting, floats)
+
+
+def _underlining(
+    sql: str, batches: Iterator[dict[str, columns.Array]]
+) -> Iterator[dict[str, columns.Array]]:
+    with underlined(sql), closing(batches):  # type: ignore[type-var]
+        yield from batches
+
+
+@contextmanager
+def underlined(text: str) -> Iterator[None]:
+    """Has a refused statement's error show the line of this text, with carets under the place."""
+    try:
+        yield
+    except SqlError as error:
+        error.excerpt = script.excerpt(text, error.line, error.column) or error.excerpt
+        raise
 
 
 def select(sql: str) -> Piece:

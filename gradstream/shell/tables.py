@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -139,23 +140,44 @@ LISTS: dict[str, tuple[str, tuple[str, ...], Row, str]] = {
 }
 
 
-def show_entity(entity: Mapping[str, Any]) -> None:
-    """Print what a SHOW, DESCRIBE or EXPLAIN statement gave, as its reply has it."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a statement lists.
+
+    Attributes:
+        elastic: the column, the last one, that may be cut where there is no room.
+    """
+
+    names: Sequence[str]
+    rows: list[Sequence[object]]
+    title: str = ""
+    elastic: str = ""
+
+
+def entity_table(entity: Mapping[str, Any]) -> Table | None:
+    """The table in the answer to a SHOW or DESCRIBE; None for other answers."""
     kind = str(entity.get("@type"))
     if kind in LISTS:
         key, headings, row, elastic = LISTS[kind]
-        show(headings, map(row, entity[key]), elastic=elastic)
-    elif kind == "sourceDescription":
-        _show_source(entity["sourceDescription"])
-    elif kind == "queryDescription":
+        return Table(headings, [row(found) for found in entity[key]], elastic=elastic)
+    if kind == "sourceDescription":
+        return _source_table(entity["sourceDescription"])
+    return None
+
+
+def show_entity(entity: Mapping[str, Any]) -> None:
+    """Print what a SHOW, DESCRIBE or EXPLAIN statement gave, as its reply has it."""
+    if table := entity_table(entity):
+        show(table.names, table.rows, table.title, table.elastic)
+    elif entity.get("@type") == "queryDescription":
         plan = entity["queryDescription"]["executionPlan"]
         console.results.print(plan, markup=False, soft_wrap=True)
-    elif kind not in ("currentStatus", "warning_entity"):
+    elif entity.get("@type") not in ("currentStatus", "warning_entity"):
         console.results.print_json(data=dict(entity))
 
 
-def _show_source(described: Mapping[str, Any]) -> None:
-    rows = [
+def _source_table(described: Mapping[str, Any]) -> Table:
+    rows: list[Sequence[object]] = [
         (found["name"], type_text(found["schema"]), found.get("type") or "")
         for found in described["fields"]
     ]
@@ -164,9 +186,8 @@ def _show_source(described: Mapping[str, Any]) -> None:
         f"values in {described['valueFormat']}"
     )
     if any(role for *_, role in rows):
-        show(("field", "type", "role"), rows, title)
-    else:
-        show(("field", "type"), [row[:2] for row in rows], title)
+        return Table(("field", "type", "role"), rows, title)
+    return Table(("field", "type"), [row[:2] for row in rows], title)
 
 
 def type_text(schema: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def batches(rows: Rows, columns: pa.Schema | None = None) -> Iterator[pa.RecordB
     else:
         found = _of_iterable(rows, columns)
     for batch in found:
-        yield batch if columns is None else fitted(batch, columns)
+        yield usual(batch) if columns is None else fitted(batch, columns)
 
 
 def _of_iterable(rows: Rows, columns: pa.Schema | None) -> Iterable[pa.RecordBatch]:
@@ -71,13 +71,20 @@ def _bad_rows(found: object) -> UsageError:
 def _of_dicts(rows: list[Mapping[str, Any]], columns: pa.Schema | None) -> pa.RecordBatch:
     """Dicts may leave out keys, which are then null."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    types = (
-        {}
-        if columns is None
-        else {name: columns.field(of).type for name, of in _fits(names, columns).items()}
+    if columns is None:
+        return _batch({name: _array(name, [row.get(name) for row in rows], None) for name in names})
+    fits = _fits(names, columns)
+    whole = [{fits[name]: value for name, value in row.items()} for row in rows]
+    return _batch(
+        {
+            field.name: _array(field.name, [row.get(field.name) for row in whole], field.type)
+            for field in columns
+        }
     )
-    arrays = [_array(name, [row.get(name) for row in rows], types.get(name)) for name in names]
-    return pa.RecordBatch.from_arrays(arrays, names)
+
+
+def _batch(arrays: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
 
 
 def _array(name: str, values: list[Any], type_: pa.DataType | None) -> pa.Array:
@@ -85,12 +92,35 @@ def _array(name: str, values: list[Any], type_: pa.DataType | None) -> pa.Array:
         made = pa.array(values, type_)
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise _bad_value(name, type_, error) from None
-    return made.cast(pa.string()) if made.type == pa.null() else made
+    return made
 
 
 def _bad_value(name: str, type_: pa.DataType | None, error: Exception) -> DataError:
     wanted = "values of one type" if type_ is None else f"{type_}"
     return DataError("BAD_VALUE", f"column {name} takes {wanted}: {error}")
+
+
+def usual(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in the types that the producers' formats know: numbers and text as KSQL has them."""
+    return _batch(
+        {
+            field.name: column
+            if (type_ := _usual(field.type)) == field.type
+            else column.cast(type_)
+            for field, column in zip(batch.schema, batch.columns, strict=True)
+        }
+    )
+
+
+def _usual(type_: pa.DataType) -> pa.DataType:
+    kinds = pa.types
+    if kinds.is_integer(type_) and type_ not in (pa.int32(), pa.int64()):
+        return pa.int64() if type_.bit_width > 16 else pa.int32()
+    if kinds.is_floating(type_):
+        return pa.float64()
+    if kinds.is_null(type_) or kinds.is_large_string(type_) or kinds.is_dictionary(type_):
+        return pa.string()
+    return type_
 
 
 def _fits(names: Sequence[str], columns: pa.Schema) -> dict[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, Self
 
 from gradstream.config import Services
 from gradstream.engine.catalog import Source
-from gradstream.errors import RetryError, UnavailableError, UsageError
+from gradstream.errors import GradstreamError, RetryError, UnavailableError, UsageError
 from gradstream.shell.catch_up import sink_of, wait_for
 from gradstream.shell.client import KsqlClient
 from gradstream.shell.settings import Settings
@@ -85,7 +86,9 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        # What went wrong in the block must not be hidden by a server that is gone since.
+        with suppress(GradstreamError) if error else nullcontext():
+            self.close()
 
     def close(self) -> None:
         """Terminate the queries, drop the streams, tables and topics; a second call does nothing."""

@@ -88,18 +88,23 @@ def gradstream_services(pytestconfig: pytest.Config) -> Iterator[Services]:
     """
     from dataclasses import asdict
 
-    from gradstream.errors import GradstreamError
-    from gradstream.testing import stacks
-
-    try:
-        services = stacks.needed(_kind(pytestconfig), pytestconfig.stash[_HOME])
-    except GradstreamError as error:
-        log = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        pytest.fail(f"{error}{log}", pytrace=False)
+    services = _services(pytestconfig)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in asdict(services).items():
             patch.setenv(f"GRADSTREAM_{name.upper()}", value)
         yield services
+
+
+def _services(config: pytest.Config) -> Services:
+    """The run's services; without them tests fail with one line, and the log of what did not start."""
+    from gradstream.errors import GradstreamError
+    from gradstream.testing import stacks
+
+    try:
+        return stacks.needed(_kind(config), config.stash[_HOME])
+    except GradstreamError as error:
+        why = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    pytest.fail(why, pytrace=False)
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ PEOPLE = """
 ROWS = [{"ID": 1, "NAME": "Hans", "WEIGHT": 80}, {"id": 2, "name": "Anna"}]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _loaded(gradstream_services: Services) -> None:
-    """The first test must not pay for what is compiled once."""
-
-
 @pytest.mark.parametrize("format", ["JSON", "AVRO", "DELIMITED"])
 def test_rows_go_in_as_the_stream_says(gradstream: Pipeline, format: str) -> None:
     gradstream.sql(PEOPLE.format(format=format))
@@ -74,7 +69,9 @@ def test_keys_and_nested_types_are_written_as_declared(gradstream: Pipeline) -> 
         "WITH (KAFKA_TOPIC='t', VALUE_FORMAT='JSON', PARTITIONS=2)"
     )
     gradstream.produce("t", [{"K": 7, "D": decimal.Decimal("1.10"), "L": [1, 2], "S": {"A": 3}}])
-    assert gradstream.rows("t") == [{"K": 7, "D": 1.1, "L": [1, 2], "S": {"A": 3}}]
+    assert gradstream.rows("t") == [
+        {"K": 7, "D": decimal.Decimal("1.10"), "L": [1, 2], "S": {"A": 3}}
+    ]
     assert gradstream.values("t") == [b'{"D":1.10,"L":[1,2],"S":{"A":3}}']
 
 
@@ -161,7 +158,7 @@ def test_errors_tell_what_to_do(gradstream: Pipeline) -> None:
         gradstream.produce("people", [1])
     with pytest.raises(UsageError, match="BAD_FORMAT"):
         gradstream.produce("people", ROWS, "XML")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="NO_FILE: cannot read nowhere.sql"):
+    with pytest.raises(DataError, match=r"NO_FILE: cannot read nowhere\.sql"):
         gradstream.sql("nowhere.sql")
     with pytest.raises(UsageError, match="NOT_FOR_SQL"):
         gradstream.sql("SELECT * FROM people;")

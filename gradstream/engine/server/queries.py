@@ -115,6 +115,9 @@ class PersistentQuery:
         self._first: dict[TopicPartition, int] = {}  # of the records since the last commit
         self._sink_partitions = 1
         self._aborts = 0  # since the last commit
+        self._stands: dict[TopicPartition, int] | None = (
+            None  # what is committed; None: to be asked
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -225,6 +228,9 @@ class PersistentQuery:
                         began = time.monotonic()
                     self._process(records, writer)
                     rows += len(records)
+                elif began is None and self._passed_markers(reader):
+                    writer.begin()
+                    self._commit(reader, writer)
                 due = began is not None and time.monotonic() - began >= COMMIT_SECONDS
                 if began is not None and (due or rows >= COMMIT_ROWS):
                     self._commit(reader, writer)
@@ -281,8 +287,20 @@ class PersistentQuery:
         self.counts.errors += len(output.log)
         self.counts.last_at = time.time()
 
+    def _passed_markers(self, reader: Reader) -> bool:
+        """Whether the reader has passed ends of transactions since the last commit, and no record. They are offsets of
+        their own: uncommitted, they would count as a record that is never read, and who waits for the query to catch
+        up would wait in vain.
+        """
+        if self._stands is None:
+            self._stands = reader.committed()
+        now = reader.position()
+        return any(now.get(at, stood) > stood for at, stood in self._stands.items())
+
     def _commit(self, reader: Reader, writer: Writer) -> None:
-        writer.commit(reader.position(), reader.group_metadata())
+        stands = reader.position()
+        writer.commit(stands, reader.group_metadata())
+        self._stands = stands
         self.counts.commits += 1
         self.trouble = None
         self._aborts = 0
@@ -299,6 +317,7 @@ class PersistentQuery:
 
     def _rewind(self, reader: Reader) -> None:
         """Back to the group's committed offsets, else to where the query began."""
+        self._stands = None
         owned = reader.assignment()
         committed = reader.committed()
         target = {}

@@ -97,3 +97,24 @@ run(main, [])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert done.stderr.strip() == "stopped"
+
+
+def test_commands_leave_pandas_alone() -> None:
+    """Arrow would load it with the first array."""
+    program = """
+import sys
+from gradstream.command import loading, run
+
+def main(argv):
+    with loading():
+        import pyarrow
+    pyarrow.array([1.0])
+    assert "pandas" not in sys.modules
+    print(type(pyarrow.array([1.0]).to_pandas()))  # who asks for it gets it
+    return 0
+
+run(main, [])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Series" in done.stdout

@@ -170,8 +170,9 @@ class Server:
     def _start(self, address: str) -> None:
         try:
             # Compiled codecs and the Kafka client take a second to load, and the port answers meanwhile.
-            from gradstream.engine.server.rest import Rest
-            from gradstream.engine.server.runtime import Engine
+            with command.loading():
+                from gradstream.engine.server.rest import Rest
+                from gradstream.engine.server.runtime import Engine
 
             engine = Engine(self.services, self.service_id, self.properties, on_fatal=self._fatal)
             self.engine, self.rest = engine, Rest(engine)

@@ -32,8 +32,13 @@ def _farewell(client: KsqlClient, mark: str, made: Sequence[str]) -> list[str]:
         for query in queries["queries"]
         if any(sink.endswith(mark) for sink in query["sinks"])
     ]
-    kinds = {found["name"]: "STREAM" for found in streams["streams"]}
-    kinds |= {found["name"]: "TABLE" for found in tables["tables"]}
+    kinds = {found["name"]: ("STREAM", found["topic"]) for found in streams["streams"]}
+    kinds |= {found["name"]: ("TABLE", found["topic"]) for found in tables["tables"]}
     mine = [name + mark for name in reversed(made) if name + mark in kinds]
-    # DELETE TOPIC also forgets the schemas of the topic.
-    return ends + [f"DROP {kinds[name]} `{name}` DELETE TOPIC;" for name in mine]
+    return ends + [_drop(name, *kinds[name], mark) for name in mine]
+
+
+def _drop(name: str, kind: str, topic: str, mark: str) -> str:
+    # With its topic also the topic's schemas are forgotten; one that is shared must not be touched.
+    with_topic = " DELETE TOPIC" if topic.endswith(mark) else ""
+    return f"DROP {kind} `{name}`{with_topic};"

@@ -44,7 +44,7 @@ class Names:
         return word if self._kept(word) else word + self.mark
 
     def source(self, word: str) -> str | None:
-        """The stream or table, as it is written in a statement, if the test has made or shares one of that name."""
+        """A stream or table as it is written in a statement, if the test has made or shares something of that name."""
         stored = word.upper() if word.isidentifier() else word
         stored = stored.removesuffix(self.mark)
         known = stored in self.made or stored in self._shared

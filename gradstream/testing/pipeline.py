@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import fields, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from gradstream.config import Services
 from gradstream.engine.catalog import Source
-from gradstream.errors import GradstreamError, RetryError, UnavailableError, UsageError
+from gradstream.errors import GradstreamError, RetryError, SqlError, UnavailableError, UsageError
 from gradstream.shell.catch_up import sink_of, wait_for
 from gradstream.shell.client import KsqlClient
 from gradstream.shell.settings import Settings
@@ -203,8 +203,8 @@ class Pipeline:
                 if "EMIT" in words:
                     return self._pushed(select, count, timeout)
                 return self._polled(of, lambda: self._selected(select), count, deadline)
-        if source := self._names.source(of):
-            select = f"SELECT * FROM {source};"  # noqa: S608  a name of the test's own
+        if described := self._described(of):
+            select = f"SELECT * FROM `{described['name']}`;"  # noqa: S608  as the server has it
             return self._polled(of, lambda: self._selected(select), count, deadline)
         real = self._names.own(of)
         return self._polled(of, lambda: reading.rows(self.services, real), count, deadline)
@@ -253,10 +253,19 @@ class Pipeline:
 
     def _topic_of(self, name: str) -> str:
         """The topic of a stream or table, else the topic of that name."""
+        described = self._described(name)
+        return str(described["topic"]) if described else self._names.own(name)
+
+    def _described(self, name: str) -> Mapping[str, Any] | None:
+        """What the server says of a stream or table; None where there is none of that name."""
         if (source := self._names.source(name)) is None:
-            return self._names.own(name)
-        (answer,) = self.client.execute(f"DESCRIBE {source};")
-        return str(answer["sourceDescription"]["topic"])
+            return None
+        try:
+            (answer,) = self.client.execute(f"DESCRIBE {source};")
+        except SqlError:  # dropped meanwhile, or it is a topic that is shared
+            return None
+        described: Mapping[str, Any] = answer["sourceDescription"]
+        return described
 
     def train(
         self, source: str | Job, target: str = "", **options: Any

@@ -62,7 +62,8 @@ def spare_the_reaper() -> None:
     except DockerException:
         testcontainers_config.ryuk_disabled = True
         notes.print(
-            f"Note: no image {testcontainers_config.ryuk_image}, so containers of a killed process stay; see docker ps"
+            f"Note: no image {testcontainers_config.ryuk_image}, so containers of a killed process stay; see docker ps",
+            soft_wrap=True,
         )
     finally:
         client.close()
@@ -72,7 +73,7 @@ def _pulled(client: docker.DockerClient, image: str) -> docker.models.images.Ima
     try:
         return client.images.get(image)
     except ImageNotFound:
-        notes.print(f"Pulling {image} ...")
+        notes.print(f"Pulling {image} ...", soft_wrap=True)
         return client.images.pull(image)
 
 

@@ -91,7 +91,7 @@ class ServiceContainer(DockerContainer):
         last = (log.splitlines() or ["it said nothing"])[-1].strip()[:300]
         error = UnavailableError(
             code,
-            f"the container of {self.image} {how}: {last}; is the image {variable(self.role)}'s?",
+            f"the container of {self.image} {how}: {last}; {variable(self.role)} names another image",
         )
         error.add_note(f"The end of its log:\n{log}")
         return error

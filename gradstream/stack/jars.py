@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def provide(cache: Path | None = None) -> Programs:
     kafka = pins()["kafka"]
     (archive,) = pins()["registry"]
     registry = cache / f"{archive.artifact}-{archive.version}"
-    with locked(cache / "jars.lock", 600.0, "another gradstream downloads into the same cache"):
+    with _alone(cache):
         _fetch([*kafka, *([] if registry.is_dir() else [archive])], folder)
         if not registry.is_dir():
             unpack(archive, folder / archive.filename, registry)
@@ -71,6 +72,20 @@ def provide(cache: Path | None = None) -> Programs:
         for check in checks:
             check.result()
     return Programs(tuple(folder / pin.filename for pin in kafka), registry, cache)
+
+
+def kafka_tools(programs: Programs) -> Path:
+    """The jar of Kafka's command-line tools, which only container images have a use for; raises as provide does."""
+    (pin,) = pins()["tools"]
+    folder = programs.cache / "jars"
+    with _alone(programs.cache):
+        _fetch([pin], folder)
+    verify(pin, folder / pin.filename)
+    return folder / pin.filename
+
+
+def _alone(cache: Path) -> AbstractContextManager[None]:
+    return locked(cache / "jars.lock", 600.0, "another gradstream downloads into the same cache")
 
 
 def _fetch(needed: Iterable[Pin], folder: Path) -> None:

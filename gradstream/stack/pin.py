@@ -27,6 +27,8 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 # Kafka logs through slf4j 1.7 and brings log4j-core; this joins the two. It is resolved apart: its BOM would
 # otherwise change the versions of Kafka's own dependencies.
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
+# Command-line tools, which the stack has no need of and container images have: one jar, the rest is Kafka's own.
+TOOLS = ("org.apache.kafka", "kafka-tools", "4.3.1")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3")
 
 HEAD = """\
@@ -45,8 +47,9 @@ def main(argv: list[str]) -> int:
     for artifact in sorted(kafka, key=str):
         lines += _lines("kafka", artifact)
     lines += _lines("registry", registry)
+    lines += _lines("tools", context.project(*TOOLS[:2]).at_version(TOOLS[2]).artifact())
     PINS.write_text("\n".join(lines))
-    notes.print(f"{len(kafka) + 1} files pinned in {PINS}")
+    notes.print(f"{len(kafka) + 2} files pinned in {PINS}")
     return 0
 
 

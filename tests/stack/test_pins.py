@@ -26,6 +26,8 @@ def test_the_table_names_kafka_and_the_registry_without_any_address() -> None:
     assert len(coordinates) == len(table["kafka"]) == 46
     (registry,) = table["registry"]
     assert registry.filename == "apicurio-registry-app-3.3.3-all.tar.gz"
+    (tools,) = table["tools"]
+    assert tools.coordinates == "org.apache.kafka:kafka-tools:4.3.1"
     assert registry.path.startswith("io/apicurio/apicurio-registry-app/3.3.3/apicurio-")
     assert all(
         re.fullmatch("[0-9a-f]{64}", pin.sha256) and pin.size > 0

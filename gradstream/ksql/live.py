@@ -1,7 +1,7 @@
 """The rows of KSQLAPI.query(), over HTTP/1.1 from /query or over HTTP/2 from /query-stream, a line of text each.
 
-This takes the place of two functions of ksql 0.10.2. Theirs read through urllib and hyper, which cannot wait for a
-row for longer than for an answer, do not see that a server has died, and keep the query running when nobody reads on.
+This takes the place of two functions of ksql 0.10.2. Theirs read through urllib and hyper, which have one time-out for
+the beginning of an answer and for the next row, and take the death of a server for the end of the rows.
 """
 
 from __future__ import annotations

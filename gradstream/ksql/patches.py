@@ -61,7 +61,7 @@ def _lent(**modules: ModuleType) -> Iterator[None]:
 
 
 def _errors(errors: Any) -> None:
-    # The message is kept in .msg, where neither str() nor a traceback shows it.
+    # The message is kept in .msg; str() and tracebacks show the tuple of the arguments.
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, Exception):
             kind.__str__ = lambda self: getattr(self, "msg", "")  # type: ignore[method-assign]
@@ -206,7 +206,7 @@ def _client(client: Any) -> None:
         use_http2: bool | None = None,
         return_objects: bool | None = None,
     ) -> Iterator[Any]:
-        # return_objects was overlooked with use_http2, and the query ran on when the generator was closed.
+        # return_objects was overlooked with use_http2.
         ask = self.sa.query2 if use_http2 else self.sa.query
         lines = ask(query_string, encoding, chunk_size, stream_properties, idle_timeout)
         with closing(lines):

@@ -13,7 +13,7 @@ import warnings
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
-from gradstream.errors import UnavailableError
+from gradstream.ksql.columns import MissingPackageError
 from gradstream.ksql.frames import query_frame, stream
 from gradstream.ksql.sticky import settings
 
@@ -24,10 +24,6 @@ __all__ = ["load_ipython_extension", "query_frame", "settings", "stream"]
 
 VERSION = "0.10.2"  # of ksql, whose faults we know
 _THEIRS = ("KSQLAPI", "SQLBuilder", "FileUpload")
-
-
-class MissingPackageError(UnavailableError, ImportError):
-    """A package that is not installed; also an ImportError, as any missing import is."""
 
 
 def _installed() -> str | None:
@@ -41,9 +37,13 @@ def _prepare() -> None:
     """Makes the installed ksql work, where it is the version that does not work by itself."""
     found = _installed()
     if found == VERSION:
-        from gradstream.ksql import patches
+        try:
+            from gradstream.ksql import patches
 
-        patches.apply()
+            patches.apply()
+        except ModuleNotFoundError as error:  # it is installed without its dependencies
+            told = f"ksql is installed without {error.name}, so KSQLAPI cannot be used; type: pip install {error.name}"
+            warnings.warn(told, stacklevel=3)
     elif found is not None:
         warnings.warn(
             f"ksql {found} is installed; gradstream.ksql repairs {VERSION} only and leaves it as it is",

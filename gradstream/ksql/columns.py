@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gradstream.errors import UnavailableError
 from gradstream.ksql.column_types import ColumnType, column_type, converter
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ _TIMES = {"TIMESTAMP": "datetime64[ms]", "DATE": "datetime64[D]"}
 _EXACT = 1 << 53  # up to here float64 has all integers
 # Those of pandas' types that keep NULL apart from any value.
 _NULLABLE = {"INTEGER": "Int32", "BIGINT": "Int64", "BOOLEAN": "boolean", "STRING": "string"}
+
+
+class MissingPackageError(UnavailableError, ImportError):
+    """A package that is not installed; also an ImportError, as any missing import is."""
 
 
 def arrays(
@@ -45,7 +50,13 @@ def frame(
     names: Sequence[str], types: Sequence[str], rows: Sequence[Row], floats: bool = False
 ) -> pd.DataFrame:
     """As ``arrays``, but pandas' nullable types for INTEGER, BIGINT, BOOLEAN and STRING: NULL is pd.NA there."""
-    import pandas as pd
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        raise MissingPackageError(
+            "NO_PANDAS",
+            "frames are pandas', which is not installed; type: pip install 'gradstream[notebooks]'",
+        ) from None
 
     made: dict[str, Any] = {}
     for name, text, values in _columns(names, types, rows):

@@ -19,7 +19,6 @@ from gradstream.errors import SqlError
 from gradstream.ksql import http2, live, results, sticky, trouble
 from gradstream.shell import script
 
-VERSION = "0.10.2"
 SECONDS = 5.0  # to reach a broker
 
 

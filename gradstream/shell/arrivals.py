@@ -50,7 +50,10 @@ class Arrivals(Generic[T]):
 
     def close(self) -> None:
         """Ends the thread, whatever it waits for."""
-        self._stop()
+        if (
+            self._thread.is_alive()
+        ):  # else the source is through, and what it read from may go on in use
+            self._stop()
         while self._thread.is_alive():
             with suppress(queue.Empty):  # it may wait for room
                 self._found.get(timeout=0.02)

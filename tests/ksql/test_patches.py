@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,29 @@ except ImportError as error:
     assert "\n" not in told
     assert told.startswith("NO_KSQL: KSQLAPI is of the package ksql, which is not installed")
     assert "pip install --no-build-isolation --no-deps ksql==0.10.2" in told
+
+
+@pytest.mark.parametrize(
+    ("missing", "ask", "told"),
+    [
+        ("six", "import gradstream.ksql", "ksql is installed without six.* pip install six"),
+        ("requests", "import gradstream.ksql", "ksql is installed without requests.* pip install requests"),
+        ("pandas", "from gradstream.ksql.columns import frame; frame([], [], [])", "NO_PANDAS.* pip install 'gradstream"),
+    ],
+)  # fmt: skip
+def test_a_package_that_is_missing_is_named(missing: str, ask: str, told: str) -> None:
+    program = f"""
+import sys, warnings
+sys.modules[{missing!r}] = None
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *more: print(message)
+try:
+    {ask}
+except ImportError as error:
+    print(error)
+from gradstream.ksql import query_frame
+"""
+    assert re.match(told, run(program))
 
 
 # Lines of answers ---------------------------------------------------------------------------------------

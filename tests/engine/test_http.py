@@ -88,6 +88,8 @@ HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
         (HEAD, b"408 Request Timeout"),
         (b"no http at all\r\n\r\n", b"400 Bad Request"),
         (b"GET /x HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403 Forbidden"),
+        (b"GET /x HTTP/1.1\r\nHost: 172.17.0.1:99\r\n\r\n", b"200 OK"),
+        (b"GET /x HTTP/1.1\r\nHost: 172.17.0.1\r\nOrigin: http://172.17.0.1\r\n\r\n", b"403 "),
         (b"GET /x HTTP/1.1\r\nHost: localhost:99\r\nOrigin: http://evil.example\r\n\r\n", b"403 "),
         (b"GET /x HTTP/1.1\r\nHost: [::1]:99\r\nOrigin: http://127.0.0.1:3\r\n\r\n", b"200 OK"),
         (b"GET /x HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 140000, b"431 "),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -173,12 +174,16 @@ class Listener:
     def _check_names(self, headers: dict[str, str]) -> None:
         for header in ("host", "origin"):
             value = headers.get(header)
-            if value and value != "null" and _host(value) not in self.names:
+            if value and value != "null" and not self._is_name(header, _host(value)):
                 raise refuse(
                     40300,
                     f"{header.title()} {value!r} is not a name of this server; "
                     "its flag --allow-host tells it more names",
                 )
+
+    def _is_name(self, header: str, host: str) -> bool:
+        """A host by its number is taken for granted: what a rebound DNS name leads to still is asked for by the name."""
+        return host in self.names or (header == "host" and _is_number(host))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -235,6 +240,14 @@ def _host(value: str) -> str:
     if bare.startswith("["):
         return bare[1:].split("]", 1)[0]
     return bare.rsplit(":", 1)[0] if bare.count(":") == 1 else bare
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _reason(status: int) -> bytes:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from docker.errors import NotFound
+from testcontainers.core.config import ConnectionMode
 from testcontainers.core.container import DockerContainer
 
 from gradstream.errors import UnavailableError
@@ -14,6 +15,7 @@ from gradstream.testing.containers import engine
 from gradstream.testing.containers.images import Role, image, variable
 
 POLL = 0.1  # seconds between two questions
+LOOPBACK = "127.0.0.1"
 TAIL = 40  # lines of the log that an error brings along
 
 
@@ -40,11 +42,23 @@ class ServiceContainer(DockerContainer):
         self.port = port
         self.timeout = timeout
         self.with_exposed_ports(port)
+        if (
+            self._is_local
+        ):  # nobody else is to reach it; what has no password is not for the network
+            self.ports[str(port)] = (LOOPBACK, None)  # type: ignore[assignment]
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether the engine publishes ports on this very machine."""
+        client = self.get_docker_client()
+        here = client.get_connection_mode() == ConnectionMode.docker_host
+        return here and client.host() in ("localhost", LOOPBACK)
 
     @property
     def address(self) -> str:
         """``host:port`` as this machine reaches it."""
-        return f"{self.get_container_host_ip()}:{self._get_exposed_port(self.port)}"
+        host = LOOPBACK if self._is_local else self.get_container_host_ip()
+        return f"{host}:{self._get_exposed_port(self.port)}"
 
     def answers(self) -> bool:
         """Whether the service does its work now."""

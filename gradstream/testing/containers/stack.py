@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -62,21 +61,19 @@ class ContainerStack:
         return self._services
 
     def up(self) -> None:
-        """Start all, and return when all answer."""
+        """Start one after the other, each when those answer that it needs."""
         engine.connected().close()
         with ExitStack() as opened:
             self.network = opened.enter_context(Network())
             kafka_image, registry_image, ksqldb_image = self.images
             common: dict[str, Any] = {"network": self.network, "timeout": self.timeout}
-            kafka = KafkaContainer(kafka_image, **common)
-            opened.callback(kafka.stop)
-            kafka.start()
-            registry = SchemaRegistryContainer(kafka.inside, registry_image, **common)
-            ksqldb = KsqlDBContainer(kafka.inside, registry.inside, ksqldb_image, **common)
-            for container in (registry, ksqldb):
-                opened.callback(container.stop)
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(lambda container: container.start(), (registry, ksqldb)))
+            kafka = opened.enter_context(KafkaContainer(kafka_image, **common))
+            registry = opened.enter_context(
+                SchemaRegistryContainer(kafka.inside, registry_image, **common)
+            )
+            ksqldb = opened.enter_context(
+                KsqlDBContainer(kafka.inside, registry.inside, ksqldb_image, **common)
+            )
             self.containers = [kafka, registry, ksqldb]
             self._services = Services(kafka.bootstrap_servers, registry.url, ksqldb.url)
             self._open = opened.pop_all()

@@ -16,7 +16,7 @@ from typing import Any
 from gradstream import command, console
 from gradstream.errors import DataError, GradstreamError, SqlError, UsageError
 from gradstream.shell import script, tables
-from gradstream.shell.catch_up import wait_for
+from gradstream.shell.catch_up import sink_of, wait_for
 from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
 from gradstream.shell.ready import wait_until_ready
 from gradstream.shell.script import Piece
@@ -196,7 +196,8 @@ def _apply(
         for piece in pieces:
             if session.remember(piece):
                 continue
-            headline = _headline(session.substituted(piece.text))
+            statement = session.substituted(piece.text)
+            headline = _headline(statement)
             if piece.verb == "PRINT":
                 with session.client.lines(
                     piece.placed, session.properties, session.variables
@@ -215,6 +216,8 @@ def _apply(
                 outcome.add(headline, "; ".join(filter(None, map(_told, entities))))
                 for entity in entities:
                     tables.show_entity(entity)
+                if sink := sink_of(statement):
+                    session.sinks.append(sink)
     except SqlError as error:
         raise _placed(error, name, text) from None
 

@@ -10,7 +10,7 @@ LOCK_DATE := 2026-11-07
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench up down clean lock
+.PHONY: help demo test check lint format bench up down compose clean lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ up: $(VENV)/base ## start the local Kafka, registry and KSQL engine
 
 down: $(VENV)/base ## stop them; the data stays
 	@$(BIN)/gradstream down $(ARGS)
+
+compose: ## the production shape in containers, after a look at what could be in the way; ARGS="--profile embedded-ksql"
+	@start=$$($(PYTHON) docker/preflight.py $(ARGS)) && echo "$$start up" && exec $$start up
 
 clean: ## remove .venv, caches and out; the stack's data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis out

@@ -157,6 +157,8 @@ class WeightsRecord:
             for i in row["inputs"]
         )
         plain["topic_id"] = row["inputs"][0]["topic_id"] if row["inputs"] else ""
+        # A decoded time is one in UTC that does not say so, and would be taken for one of the reader's zone.
+        plain["created"] = row["created"].replace(tzinfo=UTC)
         for name in ("commits", "goal"):
             plain[name] = {(p["topic"], p["partition"]): p["position"] for p in row[name]}
         record = cls(**plain)

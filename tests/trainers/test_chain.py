@@ -85,6 +85,11 @@ def test_the_record_survives_avro_and_a_second_library_reads_it() -> None:
     assert again.tensors["w"].tobytes() == RECORD.tensors["w"].tobytes()
 
 
+def test_a_time_without_a_zone_as_our_decoder_gives_it_is_one_in_utc() -> None:
+    row = row_of(value_of(RECORD)) | {"created": RECORD.created.replace(tzinfo=None)}
+    assert WeightsRecord.from_row(row).created == RECORD.created
+
+
 def test_arrow_schema_has_the_fields_of_the_avro_schema() -> None:
     for name, schema in (("weights", chain.SCHEMA), ("dead_letter", dead_letters.SCHEMA)):
         fields = json.loads((SCHEMAS / f"{name}.avsc").read_text())["fields"]

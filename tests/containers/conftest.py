@@ -42,7 +42,7 @@ def standins(docker: str) -> dict[str, str]:
     real = real_images()
     if all(_is_here(image) for image in real.values()):
         return real
-    build = [sys.executable, ROOT / "docker" / "standins" / "build.py"]
+    build = [sys.executable, str(ROOT / "docker" / "standins" / "build.py")]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     print(done.stderr)
     if done.returncode:

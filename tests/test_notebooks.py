@@ -68,6 +68,25 @@ def test_notebook_without_services_says_what_to_type(
     assert "Traceback" not in str(failed.value)
 
 
+MISSING = """
+from trainers import backends
+found = backends._installed
+backends._installed = lambda entry: entry.needs in (None, "numpy", "numba") and found(entry)
+"""
+
+
+@quiet
+def test_backends_notebook_names_what_is_not_installed_and_goes_on(tmp_path: Path) -> None:
+    saved = json.loads((ROOT / "notebooks" / "03_backends.ipynb").read_text("utf-8"))
+    first = next(cell for cell in saved["cells"] if cell["cell_type"] == "code")
+    saved["cells"].insert(0, {**first, "id": "hides", "source": MISSING})
+    path = tmp_path / "without.ipynb"
+    path.write_text(json.dumps(saved), "utf-8")
+    out = told(execute(path), "stdout")
+    left_out = re.findall(r"left out: BACKEND_MISSING: .* 'gradstream\[(\w+)\]'", out)
+    assert left_out == ["jax", "tensorflow", "torch"]
+
+
 @every_notebook
 def test_notebook_is_kept_stripped_and_opens_with_its_question(path: Path) -> None:
     text = path.read_text("utf-8")

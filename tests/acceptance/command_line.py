@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradstream.config import Services
+from tests.crowd import in_time
 
 GRADSTREAM = str(Path(sys.executable).with_name("gradstream"))
 SHAPE = re.compile(r"^([A-Z][A-Z0-9_]+): (.+)$")
@@ -108,7 +109,7 @@ def check(ended: Ended, exit_code: int, code: str, *said: str, within: float = 6
     lines = ended.err.splitlines()
     assert len(lines) == 1, ended
     check_line(ended, lines[0], code, said)
-    assert ended.seconds < within, ended
+    assert in_time(ended.seconds, within), ended
 
 
 def check_line(ended: Ended, line: str, code: str, said: tuple[str, ...]) -> None:

@@ -25,6 +25,7 @@ from gradstream.stack.folders import Folders
 from gradstream.stack.start import Start
 from gradstream.wire.kafka import end_offsets, ensure_topics, topic_config
 from gradstream.wire.writer import Writer
+from tests.crowd import in_time
 
 pytestmark = pytest.mark.integration
 
@@ -216,7 +217,7 @@ def test_a_broken_data_folder_is_reported_with_exit_code_and_log(tmp_path: Path)
         (folders.broker_data / "meta.properties").write_text("version=1\ncluster.id=x\n")
         began = time.monotonic()
         said = gradstream(tmp_path, "up", "--no-engine")
-        assert time.monotonic() - began < 30  # died at once, not after the deadline
+        assert in_time(time.monotonic() - began, 30)  # died at once, not after the deadline
         assert said.returncode == 69
         *log, last = said.stderr.strip().splitlines()
         assert last.startswith("SERVICE_DIED: the broker ended with exit code 1 after ")
@@ -267,7 +268,7 @@ def test_ctrl_c_stops_what_was_started_within_two_seconds(tmp_path: Path, after:
         began = time.monotonic()
         up.send_signal(signal.SIGINT)
         _, said = up.communicate(timeout=20)
-        assert time.monotonic() - began < 3  # two seconds, and one for a busy machine
+        assert in_time(time.monotonic() - began, 3)
         assert up.returncode == 130
         assert said.splitlines()[-1] == "stopped"
         assert process.marked(tmp_path) == []

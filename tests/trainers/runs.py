@@ -95,6 +95,7 @@ def everything(result: Result) -> dict[str, bytes]:
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
+from gradstream.command import run
 from gradstream.config import Services
 from trainers.job import Job
 from trainers.loop import Trainer, train
@@ -111,7 +112,7 @@ def dying(self, *arguments):
         os.kill(os.getpid(), signal.SIGKILL)  # steps have been taken that are in no transaction
     return spent
 Trainer.learn = dying
-train({job!r}, Services.find(), on_publish=on_publish)
+run(lambda _: train({job!r}, Services.find(), on_publish=on_publish))
 """
 
 

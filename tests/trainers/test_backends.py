@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -20,6 +21,10 @@ from trainers.models import Floats
 NAMES = list(backends.BACKENDS)
 MODELS = list(models.MODELS)
 GOLDEN = np.array([2.95985985, 2.03296496])
+FEATURES, SIZE = (
+    4,
+    32,
+)  # of most tests, so that what a backend has compiled for one serves the others
 # Everything that a step may hold, each on its own and together.
 DESCENTS = {
     "sgd": Descent(0.05),
@@ -51,7 +56,7 @@ def data(model: str, rows: int, features: int) -> tuple[Floats, Floats]:
     return X, answer if model == "linear" else (answer > 0.5).astype(np.float64)
 
 
-def made(
+def new(
     name: str, model: str, features: int, descent: Descent | None = None, dtype: str = "float64"
 ) -> Backend:
     if name not in backends.available():
@@ -59,7 +64,10 @@ def made(
     kind = backends.get(name)
     if dtype not in kind.dtypes:
         pytest.skip(f"{name} computes in {', '.join(kind.dtypes)} only")
-    return kind(models.get(model, features), descent or Descent(0.05), dtype=dtype)
+    return kind(models.get(model, features), descent or DESCENTS["sgd"], dtype=dtype)
+
+
+made = cache(new)  # since state is a value, tests may share a backend
 
 
 def trained(backend: Backend, X: Floats, y: Floats, batch_size: int, **more: Floats) -> State:
@@ -94,34 +102,38 @@ def test_golden_descent(name: str) -> None:
     assert np.all(np.diff(losses) < 0)
 
 
+@cache
+def after_200_steps(name: str, model: str, descent: Descent) -> dict[str, Floats]:
+    """Tensors, losses and scores; the last batch is short."""
+    features, target = data(model, 200 * SIZE - 5, FEATURES)
+    backend = made(name, model, FEATURES, descent)
+    X = backend.model.design(features)
+    state, losses, scores = backend.steps(backend.init(3), X, target, SIZE)
+    assert losses.shape == (200,)
+    assert (scores is None) == (model == "linear")
+    end = {**backend.export(state), "losses": losses}
+    return end if scores is None else {**end, "scores": scores}
+
+
 @pytest.mark.parametrize("how", DESCENTS)
-@every_pair
+@pytest.mark.parametrize(
+    ("name", "model"), list(product([name for name in NAMES if name != "python"], MODELS))
+)
 def test_agrees_with_pure_python_after_200_steps(name: str, model: str, how: str) -> None:
-    features, target = data(model, 200 * 32 - 5, 6)  # the last batch is short
-    ends = []
-    for each in (name, "python"):
-        backend = made(each, model, 6, DESCENTS[how])
-        state, losses, scores = backend.steps(
-            backend.init(3), backend.model.design(features), target, 32
-        )
-        assert losses.shape == (200,)
-        assert (scores is None) == (model == "linear")
-        if scores is None:
-            scores = np.empty(0)
-        ends.append({**backend.export(state), "scores": scores, "losses": losses})
-    ends = [{k: v for k, v in end.items() if v.size} for end in ends]
-    assert_close(ends[0], ends[1], 1e-9)
+    descent = DESCENTS[how]
+    end, wanted = (after_200_steps(each, model, descent) for each in (name, "python"))
+    assert_close(end, wanted, 1e-9)
 
 
 @every_pair
 def test_float32_agrees_to_its_own_precision(name: str, model: str) -> None:
-    features, target = data(model, 200 * 32, 6)
+    features, target = data(model, 200 * SIZE, FEATURES)
     descent = Descent(0.02, "momentum", l2=0.01, clip=1.0)
-    single = made(name, model, 6, descent, "float32")
-    exact = made("python", model, 6, descent)
+    single = made(name, model, FEATURES, descent, "float32")
+    exact = made("numpy", model, FEATURES, descent)
     assert_close(
-        single.export(trained(single, features, target, 32)),
-        exact.export(trained(exact, features, target, 32)),
+        single.export(trained(single, features, target, SIZE)),
+        exact.export(trained(exact, features, target, SIZE)),
         1e-4,
     )
 
@@ -159,22 +171,22 @@ def test_gradient_matches_finite_differences(name: str, model: str, weighted: bo
 
 @every_pair
 def test_loss_falls(name: str, model: str) -> None:
-    features, target = data(model, 64 * 300, 6)
-    backend = made(name, model, 6, Descent(0.01, "adam"))
+    features, target = data(model, 250 * SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["adam"])
     X = backend.model.design(features)
-    losses = backend.steps(backend.init(1), X, target, 64).losses
+    losses = backend.steps(backend.init(1), X, target, SIZE).losses
     assert losses[-50:].mean() < 0.8 * losses[:50].mean()
 
 
 @every_pair
 def test_how_batches_are_grouped_into_calls_changes_no_bit(name: str, model: str) -> None:
-    features, target = data(model, 640 + 9, 4)
-    backend = made(name, model, 4, DESCENTS["all"])
+    features, target = data(model, 320 + 9, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["all"])
     X = backend.model.design(features)
-    whole = backend.steps(backend.init(1), X, target, 64)
+    whole = backend.steps(backend.init(1), X, target, SIZE)
     state, losses = backend.init(1), []
-    for first, last in [(0, 64), (64, 128), (128, 320), (320, 640), (640, 649)]:
-        made_ = backend.steps(state, X[first:last], target[first:last], 64)
+    for first, last in [(0, 32), (32, 64), (64, 160), (160, 320), (320, 329)]:
+        made_ = backend.steps(state, X[first:last], target[first:last], SIZE)
         state = made_.state
         losses += made_.losses.tolist()
     assert hash_of(backend, state) == hash_of(backend, whole.state)
@@ -183,51 +195,51 @@ def test_how_batches_are_grouped_into_calls_changes_no_bit(name: str, model: str
 
 @every_pair
 def test_passes_equal_calls(name: str, model: str) -> None:
-    features, target = data(model, 192, 4)
-    backend = made(name, model, 4, DESCENTS["momentum"])
+    features, target = data(model, 3 * SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["momentum"])
     X = backend.model.design(features)
-    whole = backend.steps(backend.init(1), X, target, 64, passes=3)
+    whole = backend.steps(backend.init(1), X, target, SIZE, passes=3)
     state = backend.init(1)
     for _ in range(3):
-        state = backend.steps(state, X, target, 64).state
+        state = backend.steps(state, X, target, SIZE).state
     assert hash_of(backend, state) == hash_of(backend, whole.state)
     assert whole.losses.shape == (9,)
-    assert whole.scores is None or whole.scores.shape == (192,)
+    assert whole.scores is None or whole.scores.shape == (3 * SIZE,)
 
 
 @pytest.mark.parametrize("how", ["sgd", "momentum", "all"])
 @every_pair
 def test_export_and_load_go_on_as_if_never_stopped(name: str, model: str, how: str) -> None:
-    features, target = data(model, 512, 4)
-    backend = made(name, model, 4, DESCENTS[how])
-    X = backend.model.design(features)
-    unbroken = backend.steps(backend.init(1), X, target, 64).state
-    half = backend.steps(backend.init(1), X[:256], target[:256], 64).state
-    other = made(name, model, 4, DESCENTS[how])
-    resumed = other.steps(other.load(backend.export(half)), X[256:], target[256:], 64).state
+    features, target = data(model, 8 * SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS[how])
+    X, half = backend.model.design(features), 4 * SIZE
+    unbroken = backend.steps(backend.init(1), X, target, SIZE).state
+    first = backend.steps(backend.init(1), X[:half], target[:half], SIZE).state
+    other = new(name, model, FEATURES, DESCENTS[how])
+    resumed = other.steps(other.load(backend.export(first)), X[half:], target[half:], SIZE).state
     assert hash_of(other, resumed) == hash_of(backend, unbroken)
 
 
 @every_pair
 def test_another_backend_goes_on_to_the_same_answer(name: str, model: str) -> None:
-    features, target = data(model, 640, 4)
-    first, second = made("numpy", model, 4, DESCENTS["all"]), made(name, model, 4, DESCENTS["all"])
-    X = first.model.design(features)
-    half = first.export(first.steps(first.init(1), X[:320], target[:320], 32).state)
-    end = second.steps(second.load(half), X[320:], target[320:], 32).state
-    alone = first.steps(first.init(1), X, target, 32).state
+    features, target = data(model, 10 * SIZE, FEATURES)
+    first, second = (made(each, model, FEATURES, DESCENTS["all"]) for each in ("numpy", name))
+    X, half = first.model.design(features), 5 * SIZE
+    begun = first.export(first.steps(first.init(1), X[:half], target[:half], SIZE).state)
+    end = second.steps(second.load(begun), X[half:], target[half:], SIZE).state
+    alone = first.steps(first.init(1), X, target, SIZE).state
     assert_close(second.export(end), first.export(alone), 1e-9)
 
 
 @every_pair
 def test_inputs_and_the_old_state_stay_as_they_were(name: str, model: str) -> None:
-    features, target = data(model, 100, 2)
-    backend = made(name, model, 2, DESCENTS["all"])
-    X, weights = backend.model.design(features), np.linspace(0, 1, 100)
+    features, target = data(model, 3 * SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["all"])
+    X, weights = backend.model.design(features), np.linspace(0, 1, 3 * SIZE)
     before = X.tobytes(), target.tobytes(), weights.tobytes()
-    state = backend.steps(backend.init(), X, target, 10, weights=weights).state
+    state = backend.steps(backend.init(), X, target, SIZE, weights=weights).state
     hashed = hash_of(backend, state)
-    backend.steps(state, X, target, 10, weights=weights)
+    backend.steps(state, X, target, SIZE, weights=weights)
     for tensor in backend.export(state).values():
         tensor[...] = 0  # a copy of the caller's own
     assert hash_of(backend, state) == hashed
@@ -236,46 +248,45 @@ def test_inputs_and_the_old_state_stay_as_they_were(name: str, model: str) -> No
 
 @every_pair
 def test_twenty_runs_give_one_hash(name: str, model: str) -> None:
-    features, target = data(model, 2000, 5)
+    features, target = data(model, 2000, FEATURES)
     hashes = set()
     for _ in range(20):
-        backend = made(name, model, 5, DESCENTS["adam"])
-        hashes.add(hash_of(backend, trained(backend, features, target, 256)))
+        backend = new(name, model, FEATURES, DESCENTS["adam"])
+        hashes.add(hash_of(backend, trained(backend, features, target, SIZE)))
     assert len(hashes) == 1
 
 
 @every_pair
 def test_row_weights_count_rows(name: str, model: str) -> None:
     """A weight of 0 leaves a row out of the gradient, 2 doubles it; the loss is divided by the rows all the same."""
-    features, target = data(model, 60, 3)
-    backend = made(name, model, 3, Descent(0.1))
+    features, target = data(model, SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["sgd"])
     X, random = backend.model.design(features), np.random.default_rng(2)
-    weights = random.integers(0, 3, 60).astype(np.float64)
-    doubled = np.repeat(np.arange(60), weights.astype(int))
+    weights = random.permutation(np.repeat([0.0, 1.0, 2.0], (12, 12, 8)))
+    doubled = np.repeat(np.arange(SIZE), weights.astype(int))
     start = backend.init(1)
-    end = backend.export(backend.steps(start, X, target, 60, weights=weights).state)
-    again = backend.export(backend.steps(start, X[doubled], target[doubled], len(doubled)).state)
-    was = backend.export(start)
-    for key, tensor in was.items():
-        expected = (again[key] - tensor) * len(doubled) / 60
-        np.testing.assert_allclose(end[key] - tensor, expected, rtol=1e-9, atol=1e-12)
+    end = backend.export(backend.steps(start, X, target, SIZE, weights=weights).state)
+    again = backend.export(backend.steps(start, X[doubled], target[doubled], SIZE).state)
+    for key, tensor in backend.export(start).items():
+        moved = (again[key] - tensor) * len(doubled) / SIZE
+        np.testing.assert_allclose(end[key] - tensor, moved, rtol=1e-9, atol=1e-12)
 
 
 @every_pair
 def test_scores_are_what_predict_would_have_said(name: str, model: str) -> None:
-    features, target = data(model, 96, 3)
-    backend = made(name, model, 3)
+    features, target = data(model, 3 * SIZE, FEATURES)
+    backend = made(name, model, FEATURES, DESCENTS["sgd"])
     X = backend.model.design(features)
-    state = trained(backend, features, target, 32)
+    state = trained(backend, features, target, SIZE)
     predicted = backend.predict(state, X)
-    assert predicted.shape == (96,)
+    assert predicted.shape == (3 * SIZE,)
     assert predicted.dtype == np.float64
-    scores = backend.steps(state, X, target, 96).scores
+    scores = backend.steps(state, X[:SIZE], target[:SIZE], SIZE).scores
     if model == "linear":
         np.testing.assert_allclose(predicted, X @ backend.export(state)["w"], rtol=1e-12)
     else:
         assert scores is not None
-        np.testing.assert_allclose(scores, predicted, rtol=1e-9)
+        np.testing.assert_allclose(scores, predicted[:SIZE], rtol=1e-9)
     if model == "logistic":
         assert np.all((predicted > 0) & (predicted < 1))
 

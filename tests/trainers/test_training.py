@@ -21,6 +21,7 @@ from gradstream.errors import GradstreamError
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
+from tests.crowd import in_time
 from tests.trainers.feed import Topic, data, values_of
 from tests.trainers.runs import (
     ROOT,
@@ -306,7 +307,7 @@ def test_ctrl_c_commits_says_where_it_stands_and_goes_on(
     began = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert time.monotonic() - began < 2.0
+    assert in_time(time.monotonic() - began, 2)
     assert process.returncode == 130
     assert "step 19: interrupted\n4,864 records trained in " in err
     assert "go on with: gradstream train --source" in err
@@ -488,5 +489,5 @@ def test_unreachable_services_are_named_within_ten_seconds(
     began = time.monotonic()
     with pytest.raises(GradstreamError, match=r"_UNREACHABLE: .*127\.0\.0\.1:9") as error:
         train(Job("t", "Y"), replace(services, **{which: nowhere[which]}))
-    assert time.monotonic() - began < 10
+    assert in_time(time.monotonic() - began, 10)
     assert error.value.exit_code == 69

@@ -18,6 +18,7 @@ from gradstream.errors import ConfigError, DataError, UnavailableError
 from gradstream.wire.codec_avro import AvroDecoder, encode, subject_columns
 from gradstream.wire.faults import CODES
 from gradstream.wire.registry import Registry, UnknownSchema
+from tests.crowd import in_time
 
 A = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]})
 A_AND_B = json.dumps(
@@ -109,16 +110,16 @@ def test_an_incompatible_schema_is_refused_with_the_registrys_reason(
 
 
 @pytest.mark.integration
-def test_what_the_registry_does_not_have(registry: Registry, unique: Callable[[str], str]) -> None:
+def test_what_the_registry_does_not_have(
+    registry: Registry, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UnknownSchema, match="UNKNOWN_SCHEMA_ID"):
         registry.schema(2_000_000_001)
     with pytest.raises(UnknownSchema, match="UNKNOWN_SUBJECT"):
         registry.latest(unique("avro_nowhere"))
-    started = time.perf_counter()
-    for _ in range(2000):
-        with pytest.raises(UnknownSchema):
-            registry.schema(2_000_000_001)
-    assert time.perf_counter() - started < 1.0  # believed for some seconds, so not asked again
+    monkeypatch.delattr(Registry, "_ask")  # believed for some seconds, so not asked again
+    with pytest.raises(UnknownSchema):
+        registry.schema(2_000_000_001)
 
 
 @pytest.mark.integration
@@ -183,7 +184,7 @@ def test_a_registry_that_is_down_is_said_soon_and_without_secrets(closed: str) -
         started = time.monotonic()
         with pytest.raises(UnavailableError) as error:
             ask()
-        assert time.monotonic() - started < 10
+        assert in_time(time.monotonic() - started, 10)
         assert error.value.code == "REGISTRY_UNREACHABLE"
         assert closed in str(error.value)
         assert "hunter2" not in str(error.value)
@@ -194,7 +195,7 @@ def test_a_registry_that_never_answers_is_given_up(silent: str) -> None:
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="REGISTRY_UNREACHABLE"):
         Registry(silent).check(timeout=1.0)
-    assert time.monotonic() - started < 2.0
+    assert in_time(time.monotonic() - started, 2)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,29 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     LocalStack(home=tmp_path / "home").down()
 
 
+def owned(line: str) -> set[str]:
+    """What no other trainer may use at the same time: its run, and the file of its job."""
+    words = shlex.split(line)
+    flags = dict(pairwise(words))
+    run = flags.get("--run") or f"{flags.get('--source')}-{flags.get('--model', 'linear')}"
+    return {run, *(flags[flag] for flag in ("--job", "--write-job") if flag in flags)}
+
+
+def steps(lines: list[str]) -> Iterator[list[str]]:
+    """The lines in their order; trainers that follow each other and share nothing are one step."""
+    step: list[str] = []
+    for line in lines:
+        trains = line.startswith("gradstream train ")
+        taken = set().union(*map(owned, step)) if trains else set()
+        if step and not (
+            trains and step[0].startswith("gradstream train ") and not taken & owned(line)
+        ):
+            yield step
+            step = []
+        step.append(line)
+    yield step
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(900)  # each command is a process of its own
 @pytest.mark.parametrize("name", ["README.md", "docs/training.md"])
@@ -65,13 +90,18 @@ def test_every_command_of_a_page_works(name: str, folder: Path) -> None:
         environment["GRADSTREAM_CACHE"] = cache
     environment["GRADSTREAM_HOME"] = str(folder / "home")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
+
     lines = commands(ROOT / name)
     assert len(lines) > 8
-    for line in lines:
-        done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        if line.startswith("gradstream train") and "--write-job" not in line:
-            assert "no weights were published" not in done.stderr, line
+    with ThreadPoolExecutor(3) as pool:
+        for step in steps(lines):
+            for line, done in zip(step, pool.map(run, step), strict=True):
+                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+                if line.startswith("gradstream train") and "--write-job" not in line:
+                    assert "no weights were published" not in done.stderr, line
 
 
 @pytest.fixture

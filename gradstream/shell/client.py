@@ -46,6 +46,7 @@ class RefusedStatementError(SqlError):
         if message == "Syntax Error" and not any(map(str.strip, told)):
             told = ["what is underlined does not fit here; check the word before it, too"]
         message = "; ".join([message, *(more.strip() for more in told if more.strip())])
+        message = message.replace(".; ", "; ").replace(":; ", ": ")  # what ends a line goes on
         super().__init__(code or _code(message), message, line, column, underlined)
         self.entity = dict(entity)
 

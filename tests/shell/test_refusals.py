@@ -22,7 +22,7 @@ from gradstream.shell.client import RefusedStatementError
         ),
         (
             "line 1:8: Function 'mask' does not accept parameters (DOUBLE).\nValid alternatives are:\nmask(VARCHAR)",
-            "SYNTAX_ERROR: line 1:8: Function 'mask' does not accept parameters (DOUBLE).; Valid alternatives are:; mask(VARCHAR)",
+            "SYNTAX_ERROR: line 1:8: Function 'mask' does not accept parameters (DOUBLE); Valid alternatives are: mask(VARCHAR)",
             "",
         ),
         ("S does not exist.", "SYNTAX_ERROR: S does not exist.", ""),

@@ -24,8 +24,9 @@ ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docker-compose.yml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = FILE["services"]
-OURS = {name for name, service in SERVICES.items() if "build" in service}
-ONE_SHOT = {"produce-regression", "produce-fraud", "statements"}
+OURS = {name for name, service in SERVICES.items() if "GRADSTREAM_IMAGE" in service["image"]}
+BUILT = {"gradstream-image", "train-gpu", "jupyter"}
+ONE_SHOT = {"gradstream-image", "produce-regression", "produce-fraud", "statements"}
 
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
@@ -75,12 +76,30 @@ def test_each_starts_after_what_it_needs() -> None:
         name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()}
         for name, service in SERVICES.items()
     }
-    assert after.pop("kafka") == {}
-    for name in ("schema-registry", "produce-regression", "produce-fraud"):
-        assert after.pop(name) == {"kafka": healthy}
+    for name in ("kafka", "gradstream-image"):
+        assert after.pop(name) == {}
+    assert after.pop("schema-registry") == {"kafka": healthy}
+    for name in ("produce-regression", "produce-fraud"):
+        assert after.pop(name) == {"kafka": healthy, "gradstream-image": done}
+    for name in ("ksql-engine", "statements"):
+        assert after.pop(name) == {**stores, "gradstream-image": done}
     for name in ("train-regression", "train-fraud", "train-gpu"):
         assert after.pop(name) == {**stores, "statements": done}
-    assert after == dict.fromkeys(("ksqldb-server", "ksql-engine", "statements", "jupyter"), stores)
+    assert after == dict.fromkeys(("ksqldb-server", "jupyter"), stores)
+
+
+def test_each_image_is_built_by_one_service() -> None:
+    """Compose v2 builds all at once, and two builds that give one name get in each other's way."""
+    built = [name for name, service in SERVICES.items() if "build" in service]
+    assert set(built) == BUILT
+    names = [default(SERVICES[name]["image"]) for name in built]
+    assert len(set(names)) == len(names)
+    for name in OURS:  # nor does it ask the registry for what is built here
+        assert SERVICES[name]["pull_policy"] == "never"
+        assert (
+            name in BUILT
+            or default(SERVICES[name]["image"]) == names[built.index("gradstream-image")]
+        )
 
 
 def test_the_two_ksql_servers_stand_in_one_place() -> None:
@@ -119,7 +138,7 @@ def test_secrets_are_files_of_their_own() -> None:
     )  # 128: not a checkout, so there is nothing to commit it to
 
 
-@pytest.mark.parametrize("name", sorted(OURS - {"jupyter"}))
+@pytest.mark.parametrize("name", sorted(OURS - {"jupyter", "gradstream-image"}))
 def test_our_commands_are_understood(name: str) -> None:
     word, *flags = shlex.split(default(SERVICES[name]["command"]))
     assert word in COMMANDS
@@ -137,7 +156,7 @@ def test_our_commands_are_understood(name: str) -> None:
 
 def test_the_dockerfile_has_the_same_python_and_every_backend() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    python = FILE["x-gradstream"]["build"]["args"]["PYTHON_IMAGE"]
+    python = FILE["x-build"]["args"]["PYTHON_IMAGE"]
     assert f"ARG PYTHON_IMAGE={default(python)}\n" in dockerfile
     for path in (ROOT / "requirements" / "images").glob("*.txt"):
         assert re.search(rf"BACKEND is .*\b{path.stem}\b", dockerfile)
@@ -178,6 +197,6 @@ def test_the_preflights_reading_is_that_of_yaml(preflight: ModuleType) -> None:
     for name, service in SERVICES.items():
         assert read[name].profiles == service.get("profiles", [])
         assert read[name].image == default(service["image"])
-        assert bool(read[name].variable) == ("build" not in service)
+        assert bool(read[name].variable) == (name not in OURS)
         ports = [default(port).split(":")[1] for port in service.get("ports", [])]
         assert [port.number for port in read[name].ports] == ports

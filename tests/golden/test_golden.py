@@ -4,57 +4,44 @@ from __future__ import annotations
 
 import decimal
 import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gradstream.engine import qtt
+from tests.golden.goldens import GOLDENS, Golden
 
-HERE = Path(__file__).parent
-_ROW = re.compile(r"-- (in|out) ([\w.-]+): (.+)")
-
-
-def cases() -> Iterator[dict[str, Any]]:
-    """Each golden as a case of the engine's test runner."""
-    for path in sorted(HERE.glob("*.sql")):
-        for text in re.split(r"^-- golden: ", path.read_text(), flags=re.MULTILINE)[1:]:
-            title, _, body = text.partition("\n")
-            yield case(f"{path.stem}/{title}", body)
+every_golden = pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.name)
 
 
-def case(name: str, body: str) -> dict[str, Any]:
-    rows: dict[str, list[dict[str, Any]]] = {"in": [], "out": []}
-    for way, topic, value in _ROW.findall(body):
-        record: dict[str, Any] = {
-            "topic": topic,
-            "value": json.loads(value, parse_float=decimal.Decimal),
-        }
-        if way == "in":
-            record["timestamp"] = len(rows["in"]) + 1
-        rows[way].append(record)
-    made = {"id": name, "kind": "outputs", "statements": [body]}
-    made |= {"inputs": rows["in"], "outputs": rows["out"]}
-    if error := re.search(r"^-- error: (.+)", body, re.MULTILINE):
-        made |= {"kind": "exception", "expectedException": {"message": error[1]}}
+def case(golden: Golden) -> dict[str, Any]:
+    """A golden as a case of the engine's test runner; timestamps count 1, 2, 3 …"""
+    made = {"id": golden.name, "kind": "outputs", "statements": [golden.statements]}
+    made["inputs"] = [
+        {"topic": topic, "value": exact(value), "timestamp": at}
+        for at, (topic, value) in enumerate(golden.inputs, 1)
+    ]
+    made["outputs"] = [{"topic": topic, "value": exact(value)} for topic, value in golden.outputs]
+    if golden.error:
+        made |= {"kind": "exception", "expectedException": {"message": golden.error}}
     return made
 
 
-GOLDENS = list(cases())
+def exact(value: str) -> Any:
+    return json.loads(value, parse_float=decimal.Decimal)
 
 
-@pytest.mark.parametrize("golden", GOLDENS, ids=[golden["id"] for golden in GOLDENS])
-def test_golden(golden: dict[str, Any]) -> None:
-    assert golden["outputs"] or "expectedException" in golden
-    assert qtt.judge(golden) is None
+@every_golden
+def test_golden(golden: Golden) -> None:
+    assert golden.outputs or golden.error
+    assert qtt.judge(case(golden)) is None
 
 
-@pytest.mark.parametrize("golden", GOLDENS, ids=[golden["id"] for golden in GOLDENS])
-def test_golden_can_fail(golden: dict[str, Any]) -> None:
-    if "expectedException" in golden:
-        wrong = {**golden, "expectedException": {"message": "no such message"}}
+@every_golden
+def test_golden_can_fail(golden: Golden) -> None:
+    wrong = case(golden)
+    if golden.error:
+        wrong |= {"expectedException": {"message": "no such message"}}
     else:
-        wrong = {**golden, "outputs": [*golden["outputs"], golden["outputs"][-1]]}
+        wrong |= {"outputs": [*wrong["outputs"], wrong["outputs"][-1]]}
     assert qtt.judge(wrong) is not None

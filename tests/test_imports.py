@@ -92,6 +92,30 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.command",
         "gradstream.errors",
     },
+    # Tests of users: the whole pipeline as one object, so it may use all of its parts.
+    "gradstream.testing": {
+        "gradstream.engine.types",
+        "gradstream.engine.catalog",
+        "gradstream.engine.language",
+        "gradstream.engine.rows",
+        "gradstream.shell",
+        "gradstream.stack",
+        "gradstream.testing.containers",
+        "gradstream.wire",
+        "gradstream.config",
+        "gradstream.errors",
+        "gradstream.sql_files",
+        "producers",
+        "trainers",
+    },
+    "gradstream.testing.containers": {
+        "gradstream.shell",
+        "gradstream.stack",
+        "gradstream.wire",
+        "gradstream.config",
+        "gradstream.console",
+        "gradstream.errors",
+    },
     "producers": {
         "gradstream.wire",
         "gradstream.wire.java_text",
@@ -139,6 +163,8 @@ SOLE_USERS = {
     "jgo": {"gradstream.stack"},
     "h11": {"gradstream.engine"},
     "h2": {"gradstream.engine"},
+    "docker": {"gradstream.testing"},
+    "testcontainers": {"gradstream.testing"},
 }
 
 # What the files of one backend, on_X and X_…, may import beside each other, Python's own and NumPy.

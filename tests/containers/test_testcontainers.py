@@ -98,7 +98,7 @@ def test_where_the_reaper_has_no_image_it_is_off(stack: ContainerStack) -> None:
 
 @pytest.mark.usefixtures("docker")
 def test_a_missing_image_is_one_line() -> None:
-    with pytest.raises(UnavailableError, match="MISSING_IMAGE: .* docker pull .* GRADSTREAM_KAFKA_IMAGE") as error:  # fmt: skip
+    with pytest.raises(UnavailableError, match=r"MISSING_IMAGE: .* docker pull .* GRADSTREAM_KAFKA_IMAGE") as error:  # fmt: skip
         KafkaContainer("gradstream.invalid/nothing:1").start()
     assert "\n" not in str(error.value)
 
@@ -112,10 +112,10 @@ def test_what_does_not_come_up_tells_its_log_and_leaves_nothing(images: dict[str
         return found
 
     before = left()
-    with pytest.raises(UnavailableError, match="SERVICE_DIED: .* ended with exit code") as died:
+    with pytest.raises(UnavailableError, match=r"SERVICE_DIED: .* ended with exit code") as died:
         KsqlDBContainer("nowhere:9092", "http://nowhere:1", env={"KSQL_LISTENERS": "nonsense"}).start()  # fmt: skip
     assert "The end of its log:" in died.value.__notes__[0]
-    with pytest.raises(UnavailableError, match="NOT_READY: .* did not answer within 1 s"):
+    with pytest.raises(UnavailableError, match=r"NOT_READY: .* did not answer within 1 s"):
         SchemaRegistryContainer("nowhere:9092", timeout=1).start()
     assert left() == before
 

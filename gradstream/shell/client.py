@@ -6,12 +6,14 @@ import itertools
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -20,6 +22,8 @@ from gradstream.errors import DataError, RetryError, SqlError, UnavailableError
 from gradstream.shell.arrivals import Arrivals
 
 DELIMITED = "application/vnd.ksqlapi.delimited.v1"
+QUEUED = frozenset({"QUEUED", "PARSING", "EXECUTING"})  # taken, and not yet carried out
+LOOK_SECONDS = 0.2
 _PLACE = re.compile(r"line (\d+):(\d+):\s*")
 
 
@@ -160,7 +164,7 @@ class KsqlClient:
         properties: Mapping[str, object] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Runs statements; returns one entity for each that has one."""
+        """Runs statements; returns one entity for each that has one, when it has been carried out."""
         body = {
             "ksql": text,
             "streamsProperties": dict(properties or {}),
@@ -170,7 +174,25 @@ class KsqlClient:
             reply = self._http.post("/ksql", json=body)
             self._check(reply)
             entities: list[dict[str, Any]] = _loads(reply.text)
-        return entities
+        return [self._carried_out(entity) for entity in entities]
+
+    def _carried_out(self, entity: dict[str, Any]) -> dict[str, Any]:
+        """The entity with its final status: a slow ksqlDB answers after five seconds that it has put a statement in
+        its queue, and would refuse the next one, which knows nothing yet of what this one makes."""
+        if entity.get("@type") != "currentStatus":
+            return entity
+        deadline = time.monotonic() + float(self._http.timeout.read or 0.0)
+        while (found := entity["commandStatus"])["status"] in QUEUED:
+            if time.monotonic() > deadline:
+                raise RetryError(
+                    "KSQL_TIMEOUT",
+                    f"{self.url} has a statement in its queue, but does not carry it out; see its log, then ask again",
+                )
+            time.sleep(LOOK_SECONDS)
+            entity = {**entity, "commandStatus": self._get(f"/status/{quote(entity['commandId'])}")}
+        if found["status"] == "ERROR":
+            raise RefusedStatementError(found)
+        return entity
 
     @contextmanager
     def query(

@@ -17,9 +17,12 @@ RUN test -f requirements/images/$BACKEND.txt || { \
       echo "BAD_BACKEND: --build-arg BACKEND=$BACKEND; give slim, jax, tensorflow, torch or jupyter"; exit 78; }; \
     /build/bin/pip --python /opt/gradstream/bin/python install --quiet \
       --require-hashes --only-binary :all: -r requirements/images/$BACKEND.txt
-RUN test $BACKEND != jupyter || \
-    /build/bin/pip --python /opt/gradstream/bin/python install --quiet \
-      --require-hashes --no-binary ksql --no-deps --no-build-isolation -r requirements/ksql.txt
+# ksql's setup.py asks for pip's version, so for this step there is one.
+RUN if test $BACKEND = jupyter; then \
+      mkdir /lent && ln -s /build/lib/python3*/site-packages/pip /lent/pip && PYTHONPATH=/lent \
+      /build/bin/pip --python /opt/gradstream/bin/python install --quiet \
+        --require-hashes --no-binary ksql --no-deps --no-build-isolation -r requirements/ksql.txt; \
+    fi
 COPY pyproject.toml README.md LICENSE ./
 COPY gradstream gradstream
 COPY producers producers
@@ -34,10 +37,10 @@ RUN pip="/build/bin/pip --python /opt/gradstream/bin/python" && \
     $pip install --quiet --no-deps --no-build-isolation . && \
     $pip uninstall --quiet --yes hatchling trove-classifiers pathspec && \
     cd /opt/gradstream/lib/python3*/site-packages && \
-    find . -type d \( -name tests -o -path ./pyarrow/include \) -prune -exec rm -rf {} + && \
+    find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + && \
     mkdir /notebooks && \
     if test $BACKEND = jupyter; then \
-      cp -R /src/notebooks/. /notebooks && \
+      cp /src/notebooks/*.ipynb /notebooks && \
       mkdir -p /opt/gradstream/etc/jupyter && \
       cp /src/docker/jupyter_server_config.py /opt/gradstream/etc/jupyter/; \
     fi

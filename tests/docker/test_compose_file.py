@@ -200,3 +200,17 @@ def test_the_preflights_reading_is_that_of_yaml(preflight: ModuleType) -> None:
         assert bool(read[name].variable) == (name not in OURS)
         ports = [default(port).split(":")[1] for port in service.get("ports", [])]
         assert [port.number for port in read[name].ports] == ports
+
+
+def test_the_page_names_only_errors_and_variables_that_exist() -> None:
+    page = (ROOT / "docs" / "docker.md").read_text()
+    sources = "".join(path.read_text() for path in (ROOT / "gradstream").rglob("*.py"))
+    sources += (ROOT / "docker" / "preflight.py").read_text()
+    codes = [code for code in re.findall(r"`([A-Z]+_[A-Z]+)`", page) if "GRADSTREAM" not in code]
+    assert len(codes) >= 10
+    for code in codes:
+        assert f'"{code}"' in sources, code
+    for variable in re.findall(r"GRADSTREAM_[A-Z_]+", page):
+        assert f"${{{variable}:-" in TEXT, variable
+    for image in re.findall(r"^\| `([\w./-]+:[\w.-]+)`", page, re.MULTILINE):
+        assert f":-{image}}}" in TEXT, image

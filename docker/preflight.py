@@ -37,7 +37,7 @@ GIB = 2**30
 NEEDED = {"ksqldb": 3.5 * GIB, "embedded-ksql": 2.0 * GIB}  # by a whole stack, with room to breathe
 SERVERS = tuple(NEEDED)
 TOKEN = ROOT / "docker" / "secrets" / "jupyter_token"
-STANDINS = "docker/standins/build.py"
+STANDINS = "docker/standins/build"
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 

@@ -144,13 +144,17 @@ class Stack:
         )
         return found.split() + sorted(self.volumes & set(docker("volume", "ls", "--quiet").split()))
 
-    def down(self) -> None:
-        """Everything of the project goes, data included."""
+    def up(self) -> str:
+        """Everything is started, with an image of the code as it is."""
+        return self.compose("up", "--detach", "--build")
+
+    def down(self, *, data: bool) -> None:
+        """All containers and networks of the project go, and the volumes with its data if told."""
         for found in self.containers().values():
-            self.volumes.update(
-                mount["Name"] for mount in found["Mounts"] if mount["Type"] == "volume"
-            )
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+            mounts = [mount["Name"] for mount in found["Mounts"] if mount["Type"] == "volume"]
+            self.volumes.update(mounts)
+        volumes = ["--volumes"] if data else []
+        self.compose("down", *volumes, "--remove-orphans", "--timeout", "20")
 
 
 @contextmanager
@@ -175,11 +179,11 @@ def stack(
     with watched(started):
         try:
             began = time.monotonic()
-            said = started.compose("up", "--detach")
+            said = started.up()
             print(f"{said}\n{started.timeline()}\nup after {time.monotonic() - began:.0f} s")
             yield started
         finally:
-            started.down()
+            started.down(data=True)
 
 
 def environment(
@@ -198,6 +202,7 @@ def environment(
         },
         "GRADSTREAM_IMAGE": "gradstream-standin/gradstream:local",
         "COMPOSE_PROFILES": profile,
+        "DOCKER_BUILDKIT": "0",  # both versions then build as docker/standins/build has built, and find its layers
         "COMPOSE_HTTP_TIMEOUT": "600",  # on a busy machine the engine takes longer to answer than the usual minute
     }
 

@@ -136,6 +136,15 @@ def test_a_killed_trainer_container_resumes(up: Stack) -> None:
     assert_goes_on(up, "regression", before)
 
 
+@pytest.mark.parametrize("profile", ["ksqldb"], indirect=True, scope="module")
+def test_data_outlive_their_containers(up: Stack) -> None:
+    before = up.until("weights of fraud", lambda: chain(up, "fraud"))
+    up.down(data=False)
+    assert not up.containers()
+    up.up()
+    assert_goes_on(up, "fraud", before)
+
+
 def test_nobody_is_root_and_nobody_takes_all_memory(up: Stack) -> None:
     for service, found in up.containers().items():
         assert found["Config"]["User"] not in ("", "root", "0"), service
@@ -159,7 +168,7 @@ def test_ports_are_open_on_this_machine_only(up: Stack) -> None:
 
 def test_down_leaves_nothing(up: Stack) -> None:
     assert up.left()
-    up.down()
+    up.down(data=True)
     assert up.left() == []
 
 

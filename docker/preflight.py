@@ -33,6 +33,10 @@ from gradstream.errors import (  # noqa: E402  of this checkout, installed or no
 )
 
 OLDEST = (1, 29)  # of docker-compose: conditions of one-shot services, profiles, devices
+MERGING = (
+    (2, 0),
+    (2, 12),
+)  # from, until: takes the profiles of .env besides those of the command line
 GIB = 2**30
 NEEDED = {"ksqldb": 3.5 * GIB, "embedded-ksql": 2.0 * GIB}  # by a whole stack, with room to breathe
 SERVERS = tuple(NEEDED)
@@ -189,13 +193,14 @@ def newest_compose() -> tuple[list[str], tuple[int, ...]]:
         if not shutil.which(command[0]):
             continue
         number = re.match(r"v?(\d+)\.(\d+)", ask(*command, "version", "--short").stdout)
-        if number and (version := (int(number[1]), int(number[2]))) >= OLDEST:
+        version = (int(number[1]), int(number[2])) if number else (0, 0)
+        if version >= OLDEST and not MERGING[0] <= version < MERGING[1]:
             return command, version
         if number:
             older.append(f"{' '.join(command)} {number[1]}.{number[2]}")
     raise UnavailableError(
         "OLD_COMPOSE",
-        f"docker compose is needed, 2 or newer, or docker-compose {OLDEST[0]}.{OLDEST[1]}; "
+        f"docker compose is needed, {MERGING[1][0]}.{MERGING[1][1]} or newer, or docker-compose {OLDEST[0]}.{OLDEST[1]}; "
         f"there is {', '.join(older) or 'none'}; install the package docker-compose-plugin (Docker's) or docker-compose",
     )
 

@@ -17,7 +17,7 @@ from gradstream import command, console
 from gradstream.errors import DataError, GradstreamError, SqlError, UsageError
 from gradstream.shell import script, tables
 from gradstream.shell.catch_up import sink_of, wait_for
-from gradstream.shell.client import KsqlClient, RefusedStatementError, Rows
+from gradstream.shell.client import STATEMENT, KsqlClient, RefusedStatementError, Rows
 from gradstream.shell.ready import wait_until_ready
 from gradstream.shell.script import Piece
 from gradstream.shell.settings import Settings
@@ -58,7 +58,9 @@ def main(argv: list[str]) -> int:
     texts = list(
         _texts(options)
     )  # a file that is not there stops all of them, and before any waiting
-    with KsqlClient(command.services(options).ksql_url) as client:
+    # A server that has just begun takes its time for the first statement, too.
+    patience = max(STATEMENT, options.server_timeout)
+    with KsqlClient(command.services(options).ksql_url, patience) as client:
         if options.server_timeout:
             wait_until_ready(
                 client, options.server_timeout, lambda why: _waits(outcome, client, why)
@@ -131,7 +133,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="for a server that is not there yet, as in a start-up script",
+        help="for a server that is not there yet, as in a start-up script; its first statements may take as long",
     )
     parser.add_argument("--quiet", action="store_true", help="no report, only rows and errors")
     command.add_services(parser, ksql=True)

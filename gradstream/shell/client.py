@@ -21,6 +21,7 @@ import orjson
 from gradstream.errors import DataError, RetryError, SqlError, UnavailableError
 from gradstream.shell.arrivals import Arrivals
 
+STATEMENT = 60.0  # seconds that one may take
 DELIMITED = "application/vnd.ksqlapi.delimited.v1"
 QUEUED = frozenset({"QUEUED", "PARSING", "EXECUTING"})  # taken, and not yet carried out
 LOOK_SECONDS = 0.2
@@ -130,7 +131,7 @@ class KsqlClient:
     refuses.
     """
 
-    def __init__(self, url: str, timeout: float = 60.0) -> None:
+    def __init__(self, url: str, timeout: float = STATEMENT) -> None:
         self.url = url.rstrip("/")
         limits = httpx2.Timeout(timeout, connect=5.0)
         self._http = httpx2.Client(base_url=self.url, timeout=limits, trust_env=False)

@@ -107,6 +107,12 @@ def test_an_engine_that_does_not_answer(docker: str, tmp_path: Path) -> None:
     assert "start Docker" in done.stderr
 
 
+def test_a_compose_that_would_start_both_servers_is_old(run: Run) -> None:
+    done = run(compose="echo 2.6.1", old="")
+    assert told(done) == ["OLD_COMPOSE"]
+    assert "docker compose 2.6" in done.stderr
+
+
 @pytest.mark.parametrize(("compose", "old"), [("exit 1", ""), ("exit 1", "1.27.4"), ("echo", "")])
 def test_no_compose_or_an_old_one(run: Run, compose: str, old: str) -> None:
     done = run(compose=compose, old=old)

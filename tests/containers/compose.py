@@ -20,6 +20,7 @@ from gradstream.stack.ports import choose
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = "com.docker.compose.project"
+IMAGE = "gradstream-standin/gradstream:local"
 PATIENCE = 400.0  # seconds; an idle machine needs a tenth of it
 # A stream that does not end while a test looks: whatever is killed is killed in the middle.
 STREAM = {"ROWS": "1000000", "RATE": "200"}
@@ -184,6 +185,7 @@ def stack(
             yield started
         finally:
             started.down(data=True)
+            docker("image", "rm", f"{IMAGE}-slim", check=False)
 
 
 def environment(
@@ -200,7 +202,7 @@ def environment(
             for which in ("REGRESSION", "FRAUD")
             for k, v in STREAM.items()
         },
-        "GRADSTREAM_IMAGE": "gradstream-standin/gradstream:local",
+        "GRADSTREAM_IMAGE": IMAGE,
         "COMPOSE_PROFILES": profile,
         "DOCKER_BUILDKIT": "0",  # both versions then build as docker/standins/build has built, and find its layers
         "COMPOSE_HTTP_TIMEOUT": "600",  # on a busy machine the engine takes longer to answer than the usual minute

@@ -92,7 +92,7 @@ def test_every_command_of_a_page_works(name: str, folder: Path) -> None:
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
+        return subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)  # fmt: skip
 
     lines = commands(ROOT / name)
     assert len(lines) > 8

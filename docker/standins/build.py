@@ -164,7 +164,9 @@ def forget(outdated: Iterable[str]) -> None:
 
 
 def docker_build(context: Path, name: str, *flags: str) -> None:
-    logged(["docker", "build", *flags, "--tag", name, str(context)], f"the image {name}")
+    logged(
+        ["docker", "build", "--force-rm", *flags, "--tag", name, str(context)], f"the image {name}"
+    )
 
 
 def check_room() -> None:

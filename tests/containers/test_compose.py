@@ -25,6 +25,8 @@ PROGRAMS = {"docker-compose": ["docker-compose"], "docker compose": ["docker", "
 SERVERS = {"ksqldb": "ksqldb-server", "embedded-ksql": "ksql-engine"}
 TRAINERS = {"regression": "train-regression", "fraud": "train-fraud"}
 HEALTHY = "health_status: healthy"
+# What the KSQL server has no part in is tested beside one of the two.
+once = pytest.mark.parametrize("profile", ["ksqldb"], indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)
@@ -119,6 +121,7 @@ def test_weights_of_both_schemas_arrive_as_one_sound_chain(
         )
 
 
+@once
 def test_a_trainer_that_dies_is_started_again_and_goes_on(up: Stack) -> None:
     before = up.until("weights of fraud", lambda: chain(up, "fraud"))
     # All of the container's processes but the first, which ends then, as on a crash.
@@ -128,6 +131,7 @@ def test_a_trainer_that_dies_is_started_again_and_goes_on(up: Stack) -> None:
     assert_goes_on(up, "fraud", before)
 
 
+@once
 def test_a_killed_trainer_container_resumes(up: Stack) -> None:
     before = up.until("weights of regression", lambda: chain(up, "regression"))
     docker("kill", up.container("train-regression")["Id"])
@@ -136,7 +140,7 @@ def test_a_killed_trainer_container_resumes(up: Stack) -> None:
     assert_goes_on(up, "regression", before)
 
 
-@pytest.mark.parametrize("profile", ["ksqldb"], indirect=True, scope="module")
+@once
 def test_data_outlive_their_containers(up: Stack) -> None:
     before = up.until("weights of fraud", lambda: chain(up, "fraud"))
     up.down(data=False)

@@ -16,9 +16,13 @@ ROLES = ("python", "kafka", "registry", "ksqldb")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for images to be built, which takes minutes where nothing is there yet."""
+    """What needs an engine is no fast test; the first of them waits for images, which takes minutes to build."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if (
+            "docker" in getattr(item, "fixturenames", ())
+            and Path(__file__).parent in item.path.parents
+        ):
+            item.add_marker(pytest.mark.integration)
             item.add_marker(pytest.mark.timeout(1800))
 
 

@@ -1,7 +1,7 @@
 """Which tests share a worker where several run side by side (``pytest -n 3``), and which begin first.
 
-Tests of a file share fixtures, tests of a framework its seconds of loading and compiling, so they stay together. xdist's
-own groups do not work with pytest 9.2 (pytest-dev/pytest-xdist#1386).
+Tests of a file share fixtures, tests of a framework its seconds of loading and compiling, tests with containers their
+images, so they stay together. xdist's own groups do not work with pytest 9.2 (pytest-dev/pytest-xdist#1386).
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from typing import Any
 import pytest
 
 APART = re.compile(r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md)(?:-.*)?\]$")
+TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
-    docs/training.md tensorflow jax tests/trainers/test_training.py tests/acceptance/test_bad_input.py README.md
-    tests/trainers/test_models_on_topic.py tests/trainers/test_backends.py tests/engine/test_engine.py
-    tests/wire/test_reader.py tests/stack/test_local_stack.py tests/acceptance/test_interrupts.py
-    tests/trainers/test_aborts.py tests/trainers/test_plug_ins.py tests/wire/test_rebalance.py
+    tests/containers docs/training.md tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
+    tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
+    tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py
+    tests/wire/test_reader.py tests/testing/test_pipeline.py tests/acceptance/test_interrupts.py
+    tests/trainers/test_aborts.py tests/wire/test_writer.py tests/wire/test_rebalance.py
+    tests/producers/test_send.py tests/trainers/test_plug_ins.py tests/pipeline/test_golden.py
 """.split()
 
 
 def group(test: str) -> str:
     """Of a test's id: its framework, the page that it runs, or its file."""
-    found = APART.search(test)
-    return found[1] if found else test.partition("::")[0]
+    apart, together = APART.search(test), TOGETHER.match(test)
+    return apart[1] if apart else together[0] if together else test
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -182,11 +182,12 @@ def ensure_topics(
 
 
 def delete_topics(services: Services, topics: Iterable[str], timeout: float = 15.0) -> None:
-    """Delete those of these topics that exist."""
+    """Delete those of these topics that exist, and return when the broker lists them no more."""
     names = sorted(set(topics))
     if not names:
         return
     client = admin(services)
+    deadline = time.monotonic() + timeout
     for name, future in client.delete_topics(names, request_timeout=timeout).items():
         try:
             future.result(timeout)
@@ -195,6 +196,11 @@ def delete_topics(services: Services, topics: Iterable[str], timeout: float = 15
                 raise _refused(
                     "TOPIC_REFUSED", f"topic {name!r} cannot be deleted", error
                 ) from error
+    # As with new ones, a broker answers before its own metadata knows; whoever makes one anew meanwhile may have it.
+    while set(names) & answer(services, client.list_topics, timeout).topics.keys():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
 
 
 def end_offsets(

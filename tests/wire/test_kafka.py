@@ -110,6 +110,17 @@ def test_a_topic_made_anew_has_another_id(services: Services, unique: Callable[[
 
 
 @pytest.mark.integration
+def test_deleted_topics_are_listed_no_more(
+    services: Services, unique: Callable[[str], str]
+) -> None:
+    for _ in range(5):
+        topics = [unique("wire") for _ in range(4)]
+        kafka.ensure_topics(services, dict.fromkeys(topics, 3))
+        kafka.delete_topics(services, topics)
+        assert not kafka.list_topics(services).keys() & set(topics)
+
+
+@pytest.mark.integration
 def test_an_unknown_topic_is_answered_with_the_nearest(
     services: Services, unique: Callable[[str], str]
 ) -> None:

@@ -91,7 +91,10 @@ class ServiceContainer(DockerContainer):
     def _wait(self) -> None:
         container = self.get_wrapped_container()
         deadline = time.monotonic() + self.timeout
-        while not self.answers():
+        while True:
+            with suppress(ConnectionError):  # that of a container without a port: it has ended
+                if self.answers():
+                    return
             container.reload()
             if container.status in ("exited", "dead"):
                 code = container.attrs["State"]["ExitCode"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -110,15 +110,13 @@ def test_rows_pass_the_statements(up: Stack) -> None:
 
 @pytest.mark.parametrize("run", TRAINERS)
 def test_weights_of_both_schemas_arrive_as_one_sound_chain(
-    up: Stack, run: str, capsys: pytest.CaptureFixture[str]
+    up: Stack, run: str, record_property: Callable[[str, object], None]
 ) -> None:
     found = up.until(f"weights of {run}", lambda: enough(chain(up, run), 3))
     assert_sound(found)
     assert all(record.loss is not None for record in found)
-    with capsys.disabled():
-        print(
-            f"\n{up.timeline()}\n{run}: step {found[-1].step}, loss {found[0].loss:.4g} … {found[-1].loss:.4g}"
-        )
+    learned = f"{run}: step {found[-1].step}, loss {found[0].loss:.4g} … {found[-1].loss:.4g}"
+    record_property("shows", f"{up.timeline()}\n{learned}")
 
 
 @once

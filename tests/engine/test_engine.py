@@ -511,24 +511,26 @@ def test_sql_waits_for_a_server_that_is_still_starting(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         address = f"127.0.0.1:{held.getsockname()[1]}"
-    stuck = subprocess.Popen(  # its broker is not there, which it believes after ten seconds only
-        [
-            *(sys.executable, "-m", "gradstream.engine", "--listen", address),
-            *("--bootstrap-servers", "127.0.0.1:1"),
-            *("--schema-registry-url", services.schema_registry_url),
-        ],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert eventually(lambda: listens(address))
-        flags = ["--ksql-url", f"http://{address}", "--server-timeout", "1"]
-        with pytest.raises(RetryError, match="KSQL_STARTING"):
-            apply.main(["-e", "SHOW STREAMS", *flags])
-        assert "to be ready ..." in capsys.readouterr().err
-    finally:
-        stuck.kill()
-        stuck.wait(10)
+    # A broker that takes the connection and says nothing, which the engine believes after ten seconds only.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stuck = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gradstream.engine", "--listen", address),
+                *("--bootstrap-servers", f"127.0.0.1:{silent.getsockname()[1]}"),
+                *("--schema-registry-url", services.schema_registry_url),
+            ],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert eventually(lambda: listens(address))
+            flags = ["--ksql-url", f"http://{address}", "--server-timeout", "1"]
+            with pytest.raises(RetryError, match="KSQL_STARTING"):
+                apply.main(["-e", "SHOW STREAMS", *flags])
+            assert "to be ready ..." in capsys.readouterr().err
+        finally:
+            stuck.kill()
+            stuck.wait(10)
 
 
 def test_sql_waits_no_longer_than_it_was_told(

@@ -158,11 +158,15 @@ def _leave_pandas() -> None:
     a seventh of a trainer's start, and 30 MB. Our commands give Arrow nothing of it, and to_pandas() looks again.
     """
     if "pyarrow" in sys.modules and "pandas" not in sys.modules:
-        sys.meta_path.insert(0, _NoPandas)
+        finders = sys.meta_path
+        sys.meta_path = [
+            _NoPandas,
+            *finders,
+        ]  # another list, since another thread may go through the old one
         try:
             sys.modules["pyarrow"].array([])
         finally:
-            sys.meta_path.remove(_NoPandas)
+            sys.meta_path = finders
 
 
 class _NoPandas:

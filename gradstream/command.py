@@ -158,11 +158,8 @@ def _leave_pandas() -> None:
     a seventh of a trainer's start, and 30 MB. Our commands give Arrow nothing of it, and to_pandas() looks again.
     """
     if "pyarrow" in sys.modules and "pandas" not in sys.modules:
-        finders = sys.meta_path
-        sys.meta_path = [
-            _NoPandas,
-            *finders,
-        ]  # another list, since another thread may go through the old one
+        finders = sys.meta_path  # left as it is, since another thread may go through it
+        sys.meta_path = [_NoPandas, *finders]
         try:
             sys.modules["pyarrow"].array([])
         finally:

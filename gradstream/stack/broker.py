@@ -126,10 +126,9 @@ def _format(folders: Folders, programs: Programs, port: int, controller_port: in
     shutil.rmtree(fresh, ignore_errors=True)
     properties = folders.config / "format.properties"
     _write(properties, server_properties(port, controller_port, fresh))
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = [*_kafka(folders, programs), "kafka.tools.StorageTool", "format"]
     done = subprocess.run(
-        [*tool, "-t", cluster, "-c", str(properties)],
+        [*tool, "-t", _cluster_id(), "-c", str(properties)],
         env={**os.environ, **JAVA_ENVIRONMENT},
         capture_output=True,
         text=True,
@@ -147,6 +146,14 @@ def _format(folders: Folders, programs: Programs, port: int, controller_port: in
         )
     shutil.rmtree(folders.broker_data, ignore_errors=True)
     fresh.rename(folders.broker_data)
+
+
+def _cluster_id() -> str:
+    """A random UUID in Kafka's base64 form, never one that a command line would take for an option."""
+    while True:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not cluster.startswith("-"):
+            return cluster
 
 
 def _write(file: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ from gradstream.stack.start import addresses
 def settings(text: str) -> dict[str, str]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
+
+
+def test_no_cluster_id_is_taken_for_an_option_of_the_storage_tool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One random id in 64 starts with a dash."""
+    drawn = iter([uuid.UUID(bytes=b"\xf8" + bytes(15)), uuid.UUID(int=0)])
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(drawn))
+    assert broker._cluster_id() == "A" * 22
 
 
 def test_every_listener_of_the_broker_is_on_loopback_and_nothing_is_forgotten() -> None:

@@ -1,143 +1,120 @@
-"""The comparison of backends as tables for people."""
+"""Figures as rows of a table, for the terminal and for the page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks.cases import GOALS, GOLDEN, PUBLISHED, REFERENCE
-from benchmarks.outcome import Comparison, Outcome
+from benchmarks.figure import Figure, spread
+from benchmarks.wording import times
 from gradstream.console import short
 
 
-def all_of(comparisons: Sequence[Comparison]) -> Iterator[Table | str]:
-    """Those cases in full that have a goal; then the widths side by side."""
-    judged = {goal.case for goal in GOALS}
-    for comparison in comparisons:
-        if comparison.case.name in judged:
-            yield in_full(comparison)
-        if comparison.case.name == GOLDEN:
-            told = ", ".join(f"{who} {seconds} s" for who, seconds in PUBLISHED.items())
-            yield "cold: from the start of a process, with imports and compiling; restart: with what that left on disk"
-            yield f"published, on another machine: {told}\n"
-    yield widths([each for each in comparisons if each.case.name.startswith("width")])
+class Row(NamedTuple):
+    """What was measured, or under it what it is compared with.
+
+    Attributes:
+        below: whether it is such a reference.
+        reached: whether the goal in this row is; None where it has none.
+    """
+
+    measured: str
+    best: str
+    spread: str
+    ratio: str
+    goal: str
+    below: bool
+    reached: bool | None
 
 
-def in_full(comparison: Comparison) -> Table:
-    golden = comparison.case.name == GOLDEN
-    table = Table(title=f"{comparison.case.title}, {comparison.dtype}", title_justify="left")
-    for heading in (
-        "backend",
-        "× NumPy",
-        unit(comparison),
-        "spread",
-        *(("cold", "restart") if golden else ("first",)),
-    ):
-        table.add_column(heading, justify="left" if heading == "backend" else "right")
-    table.add_column("goal reached")
-    for outcome in comparison.outcomes:
-        if outcome.problem:
-            table.add_row(outcome.name, f"[bold red]{outcome.problem.partition(':')[0]}[/]")
-            continue
-        table.add_row(
-            outcome.name,
-            f"{times(comparison.ratio(outcome))}",
-            speed(comparison, outcome),
-            f"{outcome.spread:.0%}" if len(outcome.seconds) > 1 else "–",
-            *starts(comparison, outcome),
-            judgement(comparison, outcome),
+COLUMNS = Row._fields[:5]
+
+
+def quantity(figure: Figure, value: float) -> str:
+    """A rate, or what else the figure is of: ``1.26 M/s``, ``83.1 ms``."""
+    return f"{value:.3g} {figure.unit}" if figure.smaller else f"{short(value)}/s"
+
+
+def rows(figures: Sequence[Figure]) -> Iterator[Row]:
+    """Those that are no points of a picture; figures of one name and rates follow each other and share their first row."""
+    judged = [each for each in figures if not each.series]
+    for _, group in groupby(judged, key=lambda each: (each.name, each.rates)):
+        same = list(group)
+        first = same[0]
+        limit = ""
+        if first.limit:
+            limit = f"{'≤' if first.smaller else '≥'} {quantity(first, first.limit)}"
+        yield Row(
+            first.name,
+            quantity(first, first.best),
+            spread(first.rates),
+            "",
+            limit,
+            below=False,
+            reached=first.within_limit if limit else None,
         )
-    return table
+        yield from (_reference(each) for each in same if each.reference_rates)
 
 
-def starts(comparison: Comparison, outcome: Outcome) -> list[str]:
-    """First runs: cold and restarted for the golden job. A dash where they were of a part of it, or not done."""
-    golden = comparison.case.name == GOLDEN
-    whole = outcome.case.steps == comparison.case.steps
-    again = duration(outcome.first) if whole else "–"
-    if not golden:
-        return [again]
-    return [
-        duration(outcome.cold) if whole else "–",
-        again if outcome.first != outcome.cold else "–",
-    ]
-
-
-def judgement(comparison: Comparison, outcome: Outcome) -> str:
-    """Whether the goal of a backend, or of several of which it is the best, has been reached."""
-    for goal, best, ratio in comparison.goals():
-        if best is outcome:
-            mark = "[green]yes[/]" if ratio >= goal.ratio else "[red]no[/]"
-            best_of = "best " if len(goal.backends) > 1 else ""
-            beside = "" if goal.reference == REFERENCE else f" {goal.reference}: {times(ratio)}"
-            return f"{mark}: {best_of}≥ {goal.ratio:g}×{beside}"
-    return ""
-
-
-def widths(comparisons: Sequence[Comparison]) -> Table:
-    rows = comparisons[0].case.rows
-    table = Table(
-        title=f"widths, {rows:,} rows, full batch, {comparisons[0].dtype}: speed × NumPy's",
-        title_justify="left",
+def _reference(figure: Figure) -> Row:
+    return Row(
+        figure.reference,
+        quantity(figure, figure.best_reference),
+        spread(figure.reference_rates),
+        times(figure.ratio),
+        f"≥ {figure.goal:.3g}×" if figure.goal else "",
+        below=True,
+        reached=figure.ratio >= figure.goal if figure.goal else None,
     )
-    table.add_column("features")
-    for comparison in comparisons:
-        table.add_column(str(comparison.case.features), justify="right")
-    for name, device in dict.fromkeys(
-        (o.backend, o.device) for c in comparisons for o in c.outcomes
-    ):
-        found = [comparison.of(name, device) for comparison in comparisons]
-        cells = [
-            cell(comparison, outcome)
-            for comparison, outcome in zip(comparisons, found, strict=True)
-        ]
-        label = next(o.name for o in found if o)
-        table.add_row("numpy, steps/s" if label == REFERENCE else label, *cells)
-    return table
 
 
-def cell(comparison: Comparison, outcome: Outcome | None) -> str:
-    if outcome is None:
-        return ""
-    if outcome.problem:
-        return f"[bold red]{outcome.problem.partition(':')[0]}[/]"
-    if outcome.name == REFERENCE:
-        return speed(comparison, outcome)
-    return times(comparison.ratio(outcome))
+def terminal(title: str, figures: Sequence[Figure]) -> Table:
+    """All figures of a file; goals in green where they are reached, else in red."""
+    shown = Table(title=title, title_justify="left")
+    for column in COLUMNS:
+        left = column == "measured"
+        shown.add_column(column, justify="left" if left else "right", no_wrap=not left)
+    for row in rows(figures):
+        name = f"  against {row.measured}" if row.below else f"[bold]{row.measured}[/]"
+        shade = {True: "green", False: "red", None: ""}[row.reached]
+        ratio, goal = (f"[{shade}]{text}[/]" if shade else text for text in (row.ratio, row.goal))
+        shown.add_row(name, row.best, row.spread, ratio, goal)
+    return shown
 
 
-def unit(comparison: Comparison) -> str:
-    """Of ``speed``: the golden job is known for its time."""
-    if comparison.case.name == GOLDEN:
-        return "best"
-    return "steps/s" if comparison.case.passes > 1 else "records/s"
+def markdown(figures: Sequence[Figure]) -> Iterator[str]:
+    """The same for a page; what has missed its goal in italics."""
+    yield "| measured | best | spread | ratio | goal |"
+    yield "|---|---|---|---|---|"
+    for row in rows(figures):
+        name = f"against {row.measured}" if row.below else f"**{row.measured}**"
+        goal = f"*{row.goal}: missed*" if row.reached is False else row.goal
+        yield f"| {name} | {row.best} | {row.spread} | {row.ratio} | {goal} |"
 
 
-def speed(comparison: Comparison, outcome: Outcome) -> str:
-    """The best warm run."""
-    if comparison.case.name == GOLDEN:
-        return duration(comparison.case.records / outcome.rate)
-    return short(outcome.rate / (outcome.case.batch if comparison.case.passes > 1 else 1))
+def lines(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
+    """The points of each line of a picture, in their order."""
+    found: dict[str, list[Figure]] = {}
+    for figure in figures:
+        if figure.series:
+            found.setdefault(figure.series, []).append(figure)
+    return {name: sorted(points, key=lambda each: each.at) for name, points in found.items()}
 
 
-def duration(seconds: float) -> str:
-    """Three digits at least.
-
-    >>> duration(12.34), duration(0.01234), duration(0.00123)
-    ('12.3 s', '12.3 ms', '1.23 ms')
-    """
-    if seconds >= 999.5:
-        return f"{seconds:,.0f} s"
-    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{seconds * 1e3:.3g} ms"
-
-
-def times(ratio: float) -> str:
-    """A ratio in two or three digits.
-
-    >>> times(168.2), times(12.34), times(1), times(0.01234)
-    ('168×', '12.3×', '1.00×', '0.012×')
-    """
-    if ratio < 0.1:
-        return f"{ratio:.2g}×"
-    return f"{ratio:.{0 if ratio >= 100 else 1 if ratio >= 10 else 2}f}×"
+def line(name: str, points: Sequence[Figure]) -> Table:
+    """One line of a picture in numbers."""
+    shown = Table(title=f"over {name}", title_justify="left")
+    for column in (name, "best", "spread", points[0].reference, "ratio"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for each in points:
+        shown.add_row(
+            f"{each.at:,.0f}",
+            quantity(each, each.best),
+            spread(each.rates),
+            quantity(each, each.best_reference),
+            times(each.ratio),
+        )
+    return shown

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import backends, tables
+from benchmarks import wording
 from benchmarks.__main__ import main
-from benchmarks.cases import (
+from benchmarks.backends import compare, tables
+from benchmarks.backends.cases import (
     BARE,
     EXACT,
     GOALS,
@@ -23,8 +24,8 @@ from benchmarks.cases import (
     for_backend,
     takes_part,
 )
-from benchmarks.child import Child
-from benchmarks.outcome import Comparison, Outcome
+from benchmarks.backends.child import Child
+from benchmarks.backends.outcome import Comparison, Outcome
 from gradstream.errors import UnavailableError, UsageError
 
 
@@ -72,7 +73,7 @@ def test_a_wrong_answer_is_shown_and_is_exit_code_1() -> None:
     comparison.check()
     assert right.problem == ""
     assert wrong.problem.startswith("WRONG: [2.9598")
-    assert backends.code([comparison], quick=True) == 1
+    assert compare.code([comparison], quick=True) == 1
     assert "WRONG" in str(list(tables.in_full(comparison).columns[1].cells)[1])
 
 
@@ -91,12 +92,12 @@ def test_goals_are_ratios_of_best_runs_in_one_run() -> None:
     comparison = found("width 100", numpy=1, jax=0.9, tensorflow=0.4, torch=3)
     ((goal, best, ratio),) = comparison.goals()
     assert (goal.ratio, best.backend, ratio) == (2, "tensorflow", 2.5)
-    assert backends.code([comparison], quick=False) == 0
+    assert compare.code([comparison], quick=False) == 0
     missed = found(MINI, numpy=1, numba=0.5, **{BARE: 0.75})
     told = {goal.backends: (goal.reference, ratio) for goal, _, ratio in missed.goals()}
     assert told == {("numba",): ("numpy", 2), ("numpy",): (BARE, 0.75)}
-    assert backends.code([missed], quick=False) == 1
-    assert backends.code([missed], quick=True) == 0
+    assert compare.code([missed], quick=False) == 1
+    assert compare.code([missed], quick=True) == 0
 
 
 def test_every_goal_is_for_a_case_and_every_case_fits_its_chunks() -> None:
@@ -144,10 +145,10 @@ def test_bad_flags_are_one_line(tmp_path: Path) -> None:
 
 
 def test_figures_are_short() -> None:
-    assert [tables.times(each) for each in (168.2, 12.34, 1, 0.01234)] == [
+    assert [wording.times(each) for each in (168.2, 12.34, 1, 0.01234)] == [
         "168×",
         "12.3×",
         "1.00×",
         "0.012×",
     ]
-    assert [tables.duration(each) for each in (12.34, 0.01234)] == ["12.3 s", "12.3 ms"]
+    assert [wording.duration(each) for each in (12.34, 0.01234)] == ["12.3 s", "12.3 ms"]

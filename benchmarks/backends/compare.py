@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from rich.progress import Progress
 
-from benchmarks import plot, tables
-from benchmarks.cases import (
+from benchmarks.backends import plot, tables
+from benchmarks.backends.cases import (
     BARE,
     EXACT,
     GOLDEN,
@@ -24,9 +24,9 @@ from benchmarks.cases import (
     for_backend,
     takes_part,
 )
-from benchmarks.child import Answer, Child
+from benchmarks.backends.child import Answer, Child
+from benchmarks.backends.outcome import Comparison, Outcome
 from benchmarks.machine import describe
-from benchmarks.outcome import Comparison, Outcome
 from gradstream import command
 from gradstream.console import notes, progress, results
 from gradstream.errors import UnavailableError

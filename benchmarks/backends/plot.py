@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from benchmarks.cases import AUTOENCODER, BARE, EXACT, GOLDEN, MINI, PUBLISHED, REFERENCE
-from benchmarks.outcome import Comparison, Outcome
-from benchmarks.tables import duration, times
+from benchmarks.backends.cases import AUTOENCODER, BARE, EXACT, GOLDEN, MINI, PUBLISHED, REFERENCE
+from benchmarks.backends.outcome import Comparison, Outcome
+from benchmarks.wording import duration, times
 from gradstream.console import short
 
 INK = "#1b2a41"

@@ -1,6 +1,6 @@
 """One backend in a process of its own, where no other framework can disturb it: jobs in, seconds and weights out.
 
-    python -m benchmarks.worker NAME DEVICE DTYPE
+    python -m benchmarks.backends.worker NAME DEVICE DTYPE
 
 Each line of stdin is answered by one line of JSON on stdout:
 
@@ -21,7 +21,7 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.cases import BARE, EXACT, Case
+from benchmarks.backends.cases import BARE, EXACT, Case
 from gradstream.errors import GradstreamError
 from trainers import backends, models
 from trainers.backends import Backend

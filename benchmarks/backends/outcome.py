@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import (
+from benchmarks.backends.cases import (
     AGREES,
     GOALS,
     GOLDEN,
@@ -17,7 +17,7 @@ from benchmarks.cases import (
     Case,
     Goal,
 )
-from benchmarks.child import Answer
+from benchmarks.backends.child import Answer
 from trainers.models import Floats
 
 

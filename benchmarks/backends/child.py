@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from benchmarks.cases import Case
+from benchmarks.backends.cases import Case
+from benchmarks.process import ONE_THREAD, running
 
 Answer: TypeAlias = dict[str, Any]
 
-# As gradstream train sets them. OpenMP's are PyTorch's too.
-THREADS = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # Several processes share the GPU: none may take all of its memory in advance.
 SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 class Child:
-    """Runs ``benchmarks.worker``.
+    """Runs ``benchmarks.backends.worker``.
 
     Attributes:
         name, device, dtype: of its backend; the device is what was asked for until the first answer tells which it is.
@@ -36,12 +34,10 @@ class Child:
         self.devices: dict[str, str] = {}
         scratch.mkdir(exist_ok=True)
         self._log = scratch / "stderr"
-        # Not with -m: a package of the same name in the user's folder would be found first.
-        program = f"import sys; sys.path[:] = {sys.path!r}; from benchmarks import worker; worker.main(sys.argv[1:])"
         self._started = perf_counter()
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, name, device, dtype],
+                running("benchmarks.backends.worker", name, device, dtype),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -92,4 +88,4 @@ def environment(scratch: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "torch"),
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
-    return {**THREADS, **SHARED_GPU, **os.environ, **caches}
+    return {**ONE_THREAD, **SHARED_GPU, **os.environ, **caches}

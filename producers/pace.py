@@ -17,7 +17,8 @@ import pyarrow as pa
 from gradstream.errors import UsageError
 
 BURST = 0.05
-TICK = 0.005  # seconds slept at least, so that fast rates go out in slices worth a call
+TICK = 0.005  # seconds between two slices at least, so that each is worth a call
+SHORTEST = 0.0001  # seconds that are worth a sleep
 
 Due: TypeAlias = npt.NDArray[np.float64]
 Schedule: TypeAlias = Callable[[pa.RecordBatch, int], Due]
@@ -76,6 +77,7 @@ class Pace:
         self._clock = clock
         self._sleep = sleep
         self._origin: float | None = None
+        self._next = -np.inf  # when the next slice may go out
 
     def slices(self, due: Due) -> Iterator[tuple[int, int]]:
         """(start, end) of the rows that are due, each time that some are; sleeps in between."""
@@ -83,10 +85,12 @@ class Pace:
             self._origin = self._clock()
         start = 0
         while start < len(due):
-            late = self._clock() - self._origin - float(due[start])
-            if late < 0:
-                self._sleep(max(-late, TICK))
+            now = self._clock()
+            late = now - self._origin - float(due[start])
+            if (early := max(-late, self._next - now)) > 0:
+                self._sleep(max(early, SHORTEST))
                 continue
+            self._next = now + TICK
             if late > BURST:
                 self._origin += late - BURST
                 late = BURST

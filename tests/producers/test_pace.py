@@ -67,6 +67,15 @@ def test_a_stall_moves_the_schedule_instead_of_making_a_burst() -> None:
     assert clock.now - 1000.0 == pytest.approx(4.0 + 2.0 - BURST, abs=0.1)
 
 
+def test_a_fast_rate_goes_out_in_slices_worth_a_call_though_sending_takes_its_time() -> None:
+    clock = Clock()
+    slices = 0
+    for _ in sent(clock, 10_000.0, [20_000]):
+        clock.now += 0.0003  # the call, in which three more records fall due
+        slices += 1
+    assert slices <= 2.0 / TICK + 2
+
+
 def test_slices_cover_all_rows_once_and_in_order() -> None:
     clock = Clock()
     pace = Pace(clock.read, clock.sleep)

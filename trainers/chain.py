@@ -114,7 +114,7 @@ class WeightsRecord:
         row["metrics"] = list(self.metrics.items())
         row["timings_us"] = {stage: self.timings_us.get(stage, 0) for stage in STAGES}
         row["tensors"] = [
-            {"name": name, "shape": list(tensor.shape), "values": tensor.ravel()}
+            {"name": name, "shape": list(tensor.shape), "values": tensor.ravel().tolist()}
             for name, tensor in sorted(self.tensors.items())
         ]
         row["inputs"] = [

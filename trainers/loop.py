@@ -36,6 +36,7 @@ from trainers.job import FULL, Job
 from trainers.learner import Learner, Rows
 from trainers.models import Floats
 from trainers.preflight import LARGEST_RECORD, Plan, prepared
+from trainers.publisher import Publisher
 from trainers.scaler import Scaler
 from trainers.spill import Spill, epoch_order
 from trainers.stopping import Stopping
@@ -147,8 +148,9 @@ def train(
             group_instance_id=job.group,
             session_timeout_ms=30_000,
         ) as reader,
+        Publisher(plan, writer, on_publish) as publisher,
     ):
-        return Trainer(plan, reader, writer, interrupts, on_publish, watch).run()
+        return Trainer(plan, reader, publisher, interrupts, watch).run()
 
 
 class Trainer:
@@ -158,19 +160,17 @@ class Trainer:
         self,
         plan: Plan,
         reader: Reader,
-        writer: Writer,
+        publisher: Publisher,
         interrupts: Interrupts,
-        on_publish: Callable[[WeightsRecord], None] | None = None,
         watch: Callable[[Status], None] | None = None,
     ) -> None:
         self.plan, self.job = plan, plan.job
-        self.reader, self.writer, self.interrupts = reader, writer, interrupts
-        self.on_publish, self.watch = on_publish, watch
+        self.reader, self.publisher, self.interrupts = reader, publisher, interrupts
+        self.watch = watch
         self.intake = Intake(plan, interrupts)
         self.began = time.perf_counter()
         self.trained_here = 0
         self.watched = self.called = 0.0
-        self.aborted = 0
         self.last: WeightsRecord | None = None
         self.log: list[Range] = []
         self.order_of = (-1, -1)
@@ -178,6 +178,7 @@ class Trainer:
     def run(self) -> Result:
         while True:
             try:
+                self.publisher.settle()
                 self.join()
                 self.restore()
                 if reason := self.over():
@@ -186,8 +187,7 @@ class Trainer:
             except Rewind:
                 pass
             except TransactionAborted:
-                self.aborted += 1
-                if self.aborted > ABORTS:
+                if self.publisher.aborted > ABORTS:
                     raise
             except RetryError as error:
                 if (
@@ -507,6 +507,7 @@ class Trainer:
 
     def due(self) -> bool:
         """Whether it is time to publish: something has changed, and the interval is over."""
+        self.publisher.poll()
         letters = len(self.ready_letters())
         if not self.changed and not letters:
             return False
@@ -523,22 +524,20 @@ class Trainer:
     # Publish
 
     def publish(self, reason: str = "") -> None:
-        """One transaction: weights, dead letters, offsets."""
+        """Begins one transaction: weights, dead letters, offsets. The one before it must have been committed."""
+        with self.clock.stage("publish"):
+            self.publisher.wait()
         letters = self.ready_letters()
         record = replace(self.record(reason), records_rejected=self.rejected + len(letters))
         self.clock.restart()
         with self.clock.stage("publish"):
-            checkpoint.publish(
-                self.plan, self.writer, record, letters, self.reader.group_metadata()
-            )
-        self.last, self.changed, self.aborted = record, False, 0
+            self.publisher.start(record, letters, self.reader.group_metadata())
+        self.last, self.changed = record, False
         self.rejected = record.records_rejected
         self.letters.written(letters)
         if not self.job.in_epochs:
             self.batches.published()
         self.tally.restart()
-        if self.on_publish:
-            self.on_publish(record)
 
     def record(self, reason: str) -> WeightsRecord:
         job, plan = self.job, self.plan
@@ -597,6 +596,7 @@ class Trainer:
             self.publish(reason)
         elif reason == "end of the log" and not self.trained_here:
             reason = "nothing new"
+        self.publisher.wait()
         self.tell(at_once=True)
         return self.result(reason)
 

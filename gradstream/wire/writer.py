@@ -341,6 +341,10 @@ class Writer:
             self._state = "closed"
             self._discard()
 
+    def abandon(self) -> None:
+        """Instead of close(), where another thread is still in a call: the broker drops what is open when we are gone."""
+        self._state = "closed"
+
     def _part(self, timeout: float) -> None:
         """End a transaction while closing; where that fails, the broker drops it when we are gone."""
         with suppress(KafkaException):

@@ -103,10 +103,9 @@ class ConfluentReader(Reader):
         return found
 
     def _interpret(self, count: int) -> list[Any]:
-        """The records among the first messages that we hold; acts on the others.
+        """The records among the first messages that we hold; acts on the others and forgets them.
 
         What lies behind them stays unread, the end of a partition too: positions must not run ahead of the records.
-        If one of them is an error, the records are held on.
         """
         first, rest = self._held[:count], self._held[count:]
         good = [message for message in first if message.error() is None]
@@ -116,7 +115,6 @@ class ConfluentReader(Reader):
             found = [self._interpret_one(message) for message in errors]
             for worst in filter(None, found):
                 raise worst
-        self._held = rest
         return good
 
     def _interpret_one(self, message: Any) -> GradstreamError | None:
@@ -135,11 +133,13 @@ class ConfluentReader(Reader):
                 break
             n += 1
         taken = self._interpret(n)
+        records = self._columns(taken)
         for message in taken:
             self._reached((message.topic(), message.partition()), message.offset() + 1)
         if taken:
             self.trouble = None
-        return self._columns(taken)
+        self._held = self._held[len(taken) :]
+        return records
 
     def _columns(self, messages: list[Any]) -> Records:
         headers: Callable[[int], Headers] = no_headers

@@ -9,11 +9,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from confluent_kafka import KafkaError
 
 from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.wire import gather, librdkafka
+from gradstream.wire.held import Held, columns
 from gradstream.wire.kafka import Setting
 from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_entries, take_error
 from gradstream.wire.reader_base import (
@@ -29,7 +29,6 @@ from gradstream.wire.reader_base import (
 )
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 
-_SLOTS = 1024  # partitions in one chunk; more than that makes a second chunk
 _CLOSE_DEADLINE = 5.0  # seconds to leave the group; without it the broker notices by itself
 
 
@@ -79,13 +78,7 @@ class LibrdkafkaReader(Reader):
     ) -> None:
         super().__init__(topics, start, headers, on_rebalance)
         self._lib = librdkafka.load()
-        self._timestamp = librdkafka.address(self._lib.message_timestamp)
-        self._destroy = librdkafka.address(self._lib.message_destroy)
-        # Addresses of what is ours: those in [_from, _to), and errors.
-        self._messages = np.zeros(0, np.int64)
-        self._errors = np.zeros(0, np.int64)
-        self._from = self._to = 0
-        self._pulls = 0  # that have begun and not ended; one that Ctrl-C cut short never does
+        self._held = Held()
         # ctypes frees a callback that nobody holds, so we do.
         self._callbacks = (
             librdkafka.RebalanceCallback(self._on_change),
@@ -97,104 +90,45 @@ class LibrdkafkaReader(Reader):
     # Reading
 
     def _holds(self) -> bool:
-        return self._from < self._to
+        return len(self._held) > 0
 
     def _consume(self, max_records: int, timeout: float) -> None:
-        if len(self._messages) < max_records:
-            self._messages = np.zeros(max_records, np.int64)
         deadline = time.monotonic() + timeout
         changes = self.rebalances
-        self._pull(max_records, 0.0)
-        while self._to == 0 and not self._raised and changes == self.rebalances:
+        self._held.pull(self._queue, max_records, min(timeout, SLICE))
+        while not self._held and not self._raised and changes == self.rebalances:
             if (left := deadline - time.monotonic()) <= 0:
                 return
-            self._pull(1, min(left, SLICE))
-            self._pull(max_records - self._to, 0.0)
-
-    def _pull(self, most: int, timeout: float) -> None:
-        if most <= 0:
-            return
-        at = self._to
-        into = self._messages.ctypes.data + 8 * at
-        self._pulls += 1
-        got = max(0, self._lib.consume_batch_queue(self._queue, int(timeout * 1000), into, most))
-        if self._to < at:  # a rebalance in there dropped some that we held
-            found = self._messages[at : at + got].copy()
-            self._messages[at : at + got] = 0
-            self._messages[self._to : self._to + got] = found
-        self._to += got
-        self._pulls -= 1
+            self._held.pull(self._queue, max_records, min(left, SLICE))
 
     def _take(self, max_records: int) -> Records:
-        held = self._messages[self._from : min(self._to, self._from + max_records)]
-        if len(held) == 0:
-            self._from = self._to = 0
-            return self._empty()
-        n = len(held)
-        gather.give_back(self._errors, len(self._errors), self._destroy)  # after a Ctrl-C only
-        self._errors = errors = np.zeros(n, np.int64)
-        slot = np.empty(n, np.int32)
-        topics, partitions = np.empty(_SLOTS, np.int64), np.empty(_SLOTS, np.int32)
-        last = np.empty(_SLOTS, np.int64)
-        looked, good, bad, value_bytes, key_bytes, used = gather.sort_out(
-            held, n, CHUNK_BYTES, errors, slot, topics, partitions, last
+        found = self._held.sort_out(max_records, CHUNK_BYTES)
+        if self._held.errors():
+            self._interpret()
+        headers = self._headers(self._held.next(found.n)) if self._with_headers else no_headers
+        names = [self._lib.topic_name(handle).decode() for handle in found.slot_topic.tolist()]
+        index = [self._topic_index(name) for name in names]
+        made = columns(found)
+        records = Records(
+            topics=tuple(self._topics),
+            topic=_topic_of_each(index, found.slot),
+            partition=found.partition,
+            offset=made.offset,
+            timestamp=made.timestamp,
+            key=made.key,
+            value=made.value,
+            headers=headers,
         )
-        self._from += looked - good
-        if bad:
-            # What is good lies before what was not looked at, so that an error here loses nothing.
-            self._interpret(errors[:bad])
-        held = self._messages[self._from : self._from + good]
-        names = [self._lib.topic_name(int(pointer)).decode() for pointer in topics[:used]]
-        index = np.array([self._topic_index(name) for name in names], np.int32)
-        records = self._columns(held, good, value_bytes, key_bytes, slot, index, partitions)
-        self._from += good
-        if self._from == self._to:
-            self._from = self._to = 0
-        for name, partition, offset in zip(names, partitions[:used], last[:used], strict=True):
-            self._reached((name, int(partition)), int(offset) + 1)
-        if good:
+        self._held.gather(found.n, made)
+        places = zip(names, found.slot_partition.tolist(), found.slot_last.tolist(), strict=True)
+        for name, partition, offset in places:
+            self._reached((name, partition), offset + 1)
+        if found.n:
             self.trouble = None
         return records
 
-    def _columns(
-        self,
-        messages: npt.NDArray[np.int64],
-        n: int,
-        value_bytes: int,
-        key_bytes: int,
-        slot: npt.NDArray[np.int32],
-        slot_topic: npt.NDArray[np.int32],
-        slot_partition: npt.NDArray[np.int32],
-    ) -> Records:
-        headers = self._headers(messages) if self._with_headers else no_headers
-        values, keys = np.empty(value_bytes, np.uint8), np.empty(key_bytes, np.uint8)
-        value_ends, key_ends = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
-        value_set, key_set = np.zeros(n // 8 + 1, np.uint8), np.zeros(n // 8 + 1, np.uint8)
-        offsets, timestamps = np.empty(n, np.int64), np.empty(n, np.int64)
-        null_values, null_keys = gather.gather(
-            messages, n, self._timestamp, self._destroy, values, value_ends, value_set, keys,
-            key_ends, key_set, offsets, timestamps,
-        )  # fmt: skip
-        slot = slot[:n]
-        return Records(
-            topics=tuple(self._topics),
-            topic=slot_topic[slot] if n else np.empty(0, np.int32),
-            partition=slot_partition[slot],
-            offset=offsets,
-            timestamp=timestamps,
-            key=_binary(n, keys, key_ends, key_set, null_keys),
-            value=_binary(n, values, value_ends, value_set, null_values),
-            headers=headers,
-        )
-
-    def _empty(self) -> Records:
-        nothing = np.empty(0, np.int64)
-        return self._columns(
-            nothing, 0, 0, 0, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int32)
-        )
-
-    def _headers(self, messages: npt.NDArray[np.int64]) -> Callable[[int], Headers]:
-        found = [list(self._headers_of(int(message))) for message in messages]
+    def _headers(self, messages: list[int]) -> Callable[[int], Headers]:
+        found = [list(self._headers_of(message)) for message in messages]
         return found.__getitem__
 
     def _headers_of(self, message: int) -> Iterator[tuple[str, bytes | None]]:
@@ -209,14 +143,14 @@ class LibrdkafkaReader(Reader):
             yield text, ctypes.string_at(value.value, size.value) if value.value else None
             place += 1
 
-    def _interpret(self, errors: npt.NDArray[np.int64]) -> None:
+    def _interpret(self) -> None:
         """Act on messages that are events or errors, and give them back."""
         worst: GradstreamError | None = None
         try:
-            for address in errors:
-                worst = worst or self._interpret_one(Message.from_address(int(address)))
+            for address in self._held.errors():
+                worst = worst or self._interpret_one(Message.from_address(address))
         finally:
-            gather.give_back(errors, len(errors), self._destroy)
+            self._held.drop_errors()
         if worst:
             raise worst
 
@@ -346,49 +280,39 @@ class LibrdkafkaReader(Reader):
     # Housekeeping
 
     def close(self) -> None:
-        if self._closed:
+        if not self._handle:
             return
         self._closed = True
         try:
-            self._give_back_held()
+            self._held.give_back()
             take_error(self._lib.consumer_close_queue(self._handle, self._queue))
             deadline = time.monotonic() + _CLOSE_DEADLINE
-            self._messages = np.zeros(1024, np.int64)
             while not self._lib.consumer_closed(self._handle) and time.monotonic() < deadline:
-                self._pull(len(self._messages), SLICE)
-                self._give_back_held()
+                self._held.pull(self._queue, 1024, SLICE)
+                self._held.give_back()
         finally:
-            self._owned = frozenset()
-            self._lib.queue_destroy(self._queue)
-            # After a pull cut short, librdkafka would wait for ever for messages that nobody knows.
-            if not self._pulls:
-                self._lib.destroy_flags(self._handle, librdkafka.DESTROY_WITHOUT_CLOSE)
+            self._let_go()
         self._raise_from_callback()
+
+    def _let_go(self) -> None:
+        self._owned = frozenset()
+        self._held.give_back()  # librdkafka would wait for them for ever
+        handle, self._handle = self._handle, 0
+        self._lib.queue_destroy(self._queue)
+        self._lib.destroy_flags(handle, librdkafka.DESTROY_WITHOUT_CLOSE)
 
     def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:
         with PartitionList(offsets) as wanted:
             self._check(self._lib.assign(self._handle, wanted.pointer), "assign")
 
     def _drop_held(self, partitions: Collection[TopicPartition]) -> None:
-        held = self._messages[self._from : self._to]
-        if len(held) == 0:
-            return
-        keep = np.zeros(len(held), np.bool_)
-        for place, address in enumerate(held):
-            message = Message.from_address(int(address))
-            name = self._lib.topic_name(message.rkt).decode() if message.rkt else ""
-            keep[place] = (name, message.partition) not in partitions
-        gone = held[~keep]
-        gather.give_back(gone, len(gone), self._destroy)
-        kept = held[keep].copy()
-        held[:] = 0
-        self._to = self._from + len(kept)
-        self._messages[self._from : self._to] = kept
+        if self._held:
+            self._held.drop([self._place(m) not in partitions for m in self._held.all()])
 
-    def _give_back_held(self) -> None:
-        for messages in (self._messages[self._from : self._to], self._errors):
-            gather.give_back(messages, len(messages), self._destroy)
-        self._from = self._to = 0
+    def _place(self, address: int) -> TopicPartition:
+        message = Message.from_address(address)
+        name = self._lib.topic_name(message.rkt).decode() if message.rkt else ""
+        return name, message.partition
 
     def _check(self, code: int, what: str) -> None:
         if code:
@@ -396,15 +320,8 @@ class LibrdkafkaReader(Reader):
             raise understand(code, text, None) or UnavailableError("READ_FAILED", f"{what}: {text}")
 
 
-def _binary(
-    n: int,
-    data: npt.NDArray[np.uint8],
-    ends: npt.NDArray[np.int32],
-    valid: npt.NDArray[np.uint8],
-    nulls: int,
-) -> pa.BinaryArray:
-    if nulls == n:
-        return pa.nulls(n, pa.binary())
-    bits = pa.py_buffer(valid) if nulls else None
-    buffers = [bits, pa.py_buffer(ends), pa.py_buffer(data)]
-    return pa.BinaryArray.from_buffers(pa.binary(), n, buffers, nulls)
+def _topic_of_each(index: list[int], slot: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Index of the topic of each record, from that of each slot."""
+    if len(set(index)) == 1:
+        return np.full(len(slot), index[0], np.int32)
+    return np.array(index, np.int32)[slot]

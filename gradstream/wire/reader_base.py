@@ -100,7 +100,8 @@ class Reader(ABC):
     def fetch(self, max_records: int, timeout: float) -> Records:
         """The next records, at most ``max_records``: what is there already, else the first to come.
 
-        Empty when ``timeout`` is over, the end of a partition is met or the group changes.
+        Empty when ``timeout`` is over, the end of a partition is met or the group changes. After Ctrl-C it is open
+        whether the records that position() counts have reached the caller: seek to where you stand.
 
         Args:
             timeout: seconds; more than 1 counts as 1, so that the caller's own clock is served.
@@ -113,9 +114,10 @@ class Reader(ABC):
         if not self._holds():
             self._consume(max_records, min(timeout, LONGEST_WAIT))
         self._raise_from_callback()
-        records = self._take(max_records)
-        self._look_whether_topics_are_there(quiet=len(records) == 0)
-        return records
+        self._look_whether_topics_are_there(quiet=not self._holds())
+        return self._take(
+            max_records
+        )  # the last step, so that nothing that fails can lose what it has taken
 
     def seek(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Go on at these offsets; partitions that are not ours are refused with ``NOT_ASSIGNED``."""
@@ -252,7 +254,7 @@ class Reader(ABC):
             self._positions[at] = max(offset, self._positions.get(at, 0))
 
     def _look_whether_topics_are_there(self, *, quiet: bool) -> None:
-        """After each fetch: ask the broker now and then while nothing comes."""
+        """In each fetch: ask the broker now and then while nothing comes."""
         now = time.monotonic()
         if quiet and now < self._next_look:
             return

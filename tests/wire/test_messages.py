@@ -1,0 +1,213 @@
+"""Each message that librdkafka gives us is given back once: under Ctrl-C, errors, seeks, rebalances and closing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+
+from gradstream.config import Services
+from gradstream.errors import DataError
+from gradstream.wire import held, librdkafka_reader, reader_base
+from gradstream.wire.reader import Reader, open_log_reader, open_reader
+from gradstream.wire.writer import Writer
+from tests.wire.ledger import ledger_of
+
+pytestmark = pytest.mark.integration
+Names = Callable[[str], str]
+OURS = {module.__file__ for module in (held, librdkafka_reader, reader_base)}
+# Ten million take a minute: GRADSTREAM_LEAK_RECORDS=10000000 pytest -k memory_behind
+RECORDS = int(os.environ.get("GRADSTREAM_LEAK_RECORDS", "2000000"))
+
+
+def fill(services: Services, topic: str, n: int, size: int = 20) -> None:
+    with Writer(services) as writer:
+        writer.send(topic, pa.array([b"%0*d" % (size, i) for i in range(n)], pa.binary()))
+
+
+def interrupted(step: int, call: Callable[[], object]) -> bool:
+    """Call, with Ctrl-C at one step of the reader's own Python; False where it has fewer steps."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename not in OURS:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            count += 1
+            if count > step:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize(("size", "stride"), [(5000, 11), (30, 17)], ids=["records", "an end"])
+def test_wherever_ctrl_c_comes_in_a_fetch_each_message_is_given_back_once(
+    services: Services, topic: str, size: int, stride: int
+) -> None:
+    """A fetch of 50: in the second case with the end of the log among the messages."""
+    fill(services, topic, size)
+    at = (topic, 0)
+    with ledger_of(open_log_reader(services, {at: 0}, client="librdkafka")) as ledger:
+        reader, step = ledger.reader, 0
+        while interrupted(step, lambda: reader.fetch(50, 1.0)):
+            ledger.check()
+            reader.seek({at: 0})
+            step += stride
+        assert step > 200
+        reader.seek({at: 0})
+        count = 0
+        while count < size:
+            count += len(reader.fetch(1000, 1.0))
+        assert reader.position() == {at: size}
+
+
+def test_a_fetch_that_fails_before_its_records_are_copied_loses_none(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, client: str, drain: Any
+) -> None:
+    fill(services, topic, 300)
+
+    def no_room(*_: object) -> object:
+        raise MemoryError
+
+    with open_log_reader(services, {(topic, 0): 0}, client=client) as reader:
+        first = drain(reader, 100, chunk=100)
+        whose = f"gradstream.wire.{client}_reader"
+        name = "columns" if client == "librdkafka" else "ConfluentReader._columns"
+        monkeypatch.setattr(f"{whose}.{name}", no_room)
+        with pytest.raises(MemoryError):
+            drain(reader, 1, chunk=100)
+        monkeypatch.undo()
+        assert drain.offsets(first + drain(reader, 200)) == list(range(300))
+
+
+@pytest.mark.parametrize("name", ["columns", "_topic_of_each", "Records"])
+def test_what_fails_while_columns_are_made_is_given_back_once(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fill(services, topic, 100)
+
+    def no_room(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    with ledger_of(open_log_reader(services, {(topic, 0): 0}, client="librdkafka")) as ledger:
+        monkeypatch.setattr(librdkafka_reader, name, no_room)
+        with pytest.raises(MemoryError):
+            fetch_some(ledger.reader)
+        monkeypatch.undo()
+        ledger.check()
+        assert ledger.out
+
+
+def fetch_some(reader: Reader, most: int = 1000) -> int:
+    """Fetch until there is something; how much."""
+    while not (n := len(reader.fetch(most, 1.0))):
+        pass
+    return n
+
+
+def test_what_is_held_is_given_back_by_a_seek_and_by_closing(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(librdkafka_reader, "CHUNK_BYTES", 1000)
+    fill(services, topic, 200, size=100)
+    at = (topic, 0)
+    for last in ("seek", "close"):
+        with ledger_of(open_log_reader(services, {at: 0}, client="librdkafka")) as ledger:
+            fetch_some(ledger.reader)
+            while not ledger.out:
+                fetch_some(ledger.reader)
+            if last == "seek":
+                ledger.reader.seek({at: 7})
+                assert not ledger.out
+                assert ledger.reader.fetch(1, 1.0).offset.tolist() == [7]
+            else:
+                assert ledger.out
+
+
+def test_an_error_of_the_log_is_given_back(services: Services, topic: str) -> None:
+    fill(services, topic, 5)
+    with ledger_of(open_log_reader(services, {(topic, 0): 99}, client="librdkafka")) as ledger:
+        with pytest.raises(DataError, match="OFFSET_LOST"):
+            fetch_some(ledger.reader)
+        assert ledger.got
+        assert not ledger.out
+
+
+def test_a_rebalance_whose_callback_fails_leaves_nothing_out(
+    services: Services, wide_topic: str, monkeypatch: pytest.MonkeyPatch, unique: Names
+) -> None:
+    """Half of what was fetched is held when another member joins; the callback fails each time."""
+    monkeypatch.setattr(librdkafka_reader, "CHUNK_BYTES", 2000)
+    with Writer(services) as writer:
+        where = (np.arange(900) % 3).astype(np.int32)
+        writer.send(wide_topic, pa.array([b"x" * 100] * 900, pa.binary()), partitions=where)
+    group, changes = unique("g"), []
+
+    def refuse(change: str, partitions: object) -> None:
+        changes.append((change, len(reader._held)))
+        if change == "revoked":
+            raise ValueError(change)
+
+    reader: Any = open_reader(
+        services, [wide_topic], group, client="librdkafka", on_rebalance=refuse
+    )
+    with ledger_of(reader) as ledger:
+        while not ledger.out:
+            fetch_some(reader)
+        # The group asks for the partitions while we leave it, so the callback comes inside close().
+        with pytest.raises(ValueError, match="revoked"):
+            reader.close()
+    assert [change for change, _ in changes] == ["assigned", "revoked"]
+
+
+def test_an_interrupted_close_can_be_repeated(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(librdkafka_reader, "CHUNK_BYTES", 1000)
+    fill(services, topic, 200, size=100)
+    for step in (1, 10, 25, 40, 60):
+        with ledger_of(open_log_reader(services, {(topic, 0): 0}, client="librdkafka")) as ledger:
+            while not ledger.out:
+                fetch_some(ledger.reader)
+            assert interrupted(step, ledger.reader.close)
+
+
+def test_millions_of_records_leave_no_memory_behind(
+    services: Services, topic: str, client: str
+) -> None:
+    """The log is read again and again; what each pass leaves must not add up."""
+    size = 100_000
+    passes = max(6, RECORDS // size if client == "librdkafka" else RECORDS // size // 4)
+    fill(services, topic, size, 104)
+    resident = []
+    with open_log_reader(services, {(topic, 0): 0}, client=client) as reader:
+        for _ in range(passes):
+            reader.seek({(topic, 0): 0})
+            count = 0
+            while count < size:
+                count += len(reader.fetch(8192, 1.0))
+            resident.append(psutil.Process().memory_info().rss)
+    if client == "librdkafka":
+        messages: Any = reader
+        assert messages._held.got == messages._held.given_back > size * passes
+    grown = resident[-1] - max(resident[: passes // 3])
+    # One lost message in a hundred would hold all buffers of its fetch: far more than this.
+    assert grown < 24 << 20, f"{grown >> 20} MiB more after {passes} passes"

@@ -95,6 +95,15 @@ def markdown(figures: Sequence[Figure]) -> Iterator[str]:
         yield f"| {name} | {row.best} | {row.spread} | {row.ratio} | {goal} |"
 
 
+def missed(figure: Figure) -> Iterator[str]:
+    """The goals that a figure has missed, in words."""
+    for row in rows([figure]):
+        if row.reached is False and row.below:
+            yield f"{figure.name}: {row.ratio} of {row.measured}, goal {row.goal}"
+        elif row.reached is False:
+            yield f"{figure.name}: {row.best}, goal {row.goal}"
+
+
 def lines(figures: Sequence[Figure]) -> dict[str, list[Figure]]:
     """The points of each line of a picture, in their order."""
     found: dict[str, list[Figure]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from benchmarks.backends.cases import (
     TOLERANCE,
     Case,
     Goal,
+    cases,
+    for_backend,
 )
 from benchmarks.backends.child import Answer
 from trainers.models import Floats
@@ -169,3 +172,22 @@ class Comparison:
             "outcomes": rows,
             "goals": goals,
         }
+
+    @classmethod
+    def of_record(cls, told: Mapping[str, Any], quick: bool) -> Comparison:
+        """From what ``record`` gave, without the weights."""
+        case = next(each for each in cases(quick) if each.name == told["case"])
+        made = cls(case, told["dtype"])
+        for row in told["outcomes"]:
+            outcome = Outcome(
+                for_backend(case, row["backend"], quick),
+                row["backend"],
+                row["device"],
+                first=row["first_seconds"],
+                cold=row["cold_seconds"],
+                seconds=row["seconds"],
+                spent=row["spent_us"],
+                problem=row["problem"],
+            )
+            made.outcomes.append(outcome)
+        return made

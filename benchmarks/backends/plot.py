@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,11 +14,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from benchmarks.backends.cases import AUTOENCODER, BARE, EXACT, GOLDEN, MINI, PUBLISHED, REFERENCE
 from benchmarks.backends.outcome import Comparison, Outcome
+from benchmarks.style import INK, QUIET, STYLE, label_ends
 from benchmarks.wording import duration, times
 from gradstream.console import short
 
-INK = "#1b2a41"
-QUIET = "#6b7a8c"
 COLOURS = {
     "python": "#8d99a6",
     REFERENCE: INK,
@@ -32,22 +30,14 @@ COLOURS = {
 }
 SCALE = 0.1  # what is nowhere as fast as this share of NumPy is told in words, not drawn
 PUBLISHED_AS = {"python": "pure Python", REFERENCE: "NumPy", "tensorflow": "TensorFlow 1"}
-STYLE: Any = {
-    "font.size": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": QUIET,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
-def draw(comparisons: Sequence[Comparison], machine: Mapping[str, object], path: Path) -> None:
+def draw(
+    comparisons: Sequence[Comparison],
+    machine: Mapping[str, object],
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write the picture as PNG, 1600 × 1050 pixels."""
     by_name = {each.case.name: each for each in comparisons}
     with mpl.rc_context(STYLE):
@@ -66,7 +56,7 @@ def draw(comparisons: Sequence[Comparison], machine: Mapping[str, object], path:
         draw_golden(axes["golden"], by_name[GOLDEN])
         draw_rates(axes["mini"], by_name[MINI])
         draw_rates(axes["auto"], by_name[AUTOENCODER])
-        figure.savefig(path)
+        figure.savefig(path, metadata=dict(metadata or {}))
 
 
 def caption(machine: Mapping[str, object], dtype: str) -> str:
@@ -114,7 +104,8 @@ def draw_widths(axes: Axes, comparisons: Sequence[Comparison]) -> None:
     axes.grid(axis="y", alpha=0.25)
     axes.text(0.02, 0.02, "\n".join(far_below), transform=axes.transAxes, color=QUIET)
     draw_wish(axes, comparisons[-1])
-    label_ends(axes, ends)
+    named = {(n if n == REFERENCE else f"{n} {times(end[1])}"): end for n, end in ends.items()}
+    label_ends(axes, named)
 
 
 def draw_wish(axes: Axes, comparison: Comparison) -> None:
@@ -130,24 +121,6 @@ def draw_wish(axes: Axes, comparison: Comparison) -> None:
             va="center",
             color=QUIET,
             fontsize=10,
-        )
-
-
-def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Names at the right ends of lines, moved apart where they would cover each other."""
-    low, high = np.log(axes.get_ylim())
-    gap = (high - low) * 0.032
-    place = -np.inf
-    for name, (x, y, shade) in sorted(ends.items(), key=lambda end: end[1][1]):
-        place = max(place + gap, float(np.log(y)))
-        axes.annotate(
-            f"{name} {times(y)}" if name != REFERENCE else name,
-            (x, y),
-            (x * 1.16, float(np.exp(place))),
-            color=shade,
-            va="center",
-            weight="bold",
-            annotation_clip=False,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from benchmarks.backends.cases import GOALS, GOLDEN, PUBLISHED, REFERENCE
+from benchmarks.backends.cases import BARE, EXACT, GOALS, GOLDEN, PUBLISHED, REFERENCE
 from benchmarks.backends.outcome import Comparison, Outcome
 from benchmarks.wording import duration, times
 from gradstream.console import short
@@ -106,6 +106,38 @@ def cell(comparison: Comparison, outcome: Outcome | None) -> str:
     if outcome.name == REFERENCE:
         return speed(comparison, outcome)
     return times(comparison.ratio(outcome))
+
+
+NAMES = {
+    REFERENCE: "NumPy",
+    "python": "pure Python",
+    "numba": "Numba",
+    "jax": "JAX",
+    "tensorflow": "TensorFlow",
+    EXACT: "`--exact`",
+}
+
+
+def markdown(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """All cases for a page, as multiples of NumPy's speed; what misses its goal in italics."""
+    found = dict.fromkeys(o.name for c in comparisons for o in c.outcomes if o.backend != BARE)
+    yield f"| case | {' | '.join(NAMES.get(name, name) for name in found)} |"
+    yield "|---" * (len(found) + 1) + "|"
+    for comparison in comparisons:
+        missed = {best.name for goal, best, ratio in comparison.goals() if ratio < goal.ratio}
+        by_name = {outcome.name: outcome for outcome in comparison.outcomes}
+        told = [_plain(comparison, by_name.get(name)) for name in found]
+        told = [f"*{t}*" if n in missed else t for n, t in zip(found, told, strict=True)]
+        yield f"| {comparison.case.title} | {' | '.join(told)} |"
+
+
+def _plain(comparison: Comparison, outcome: Outcome | None) -> str:
+    if outcome is None or outcome.problem:
+        return outcome.problem.partition(":")[0] if outcome else ""
+    if outcome.name != REFERENCE:
+        return times(comparison.ratio(outcome))
+    golden = comparison.case.name == GOLDEN
+    return speed(comparison, outcome) + ("" if golden else f" {unit(comparison)}")
 
 
 def unit(comparison: Comparison) -> str:

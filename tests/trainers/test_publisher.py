@@ -12,9 +12,11 @@ from gradstream.config import Services
 from gradstream.errors import UnavailableError
 from gradstream.wire.writer import Writer
 from tests.trainers.feed import Topic, Unique, data
-from tests.trainers.test_training import chain_of, job_on, recomputed, tensor
+from tests.trainers.runs import chain_of, job_on, tensor
+from tests.trainers.test_training import recomputed
 from trainers import loop
-from trainers.loop import Status, train
+from trainers.learner import Rows
+from trainers.loop import Trainer, train
 
 pytestmark = pytest.mark.integration
 
@@ -30,10 +32,15 @@ def test_the_loop_trains_while_a_transaction_waits(
             assert further.wait(60), "no step was made while the transaction was open"
             super().commit(*arguments)
 
-    def watch(status: Status) -> None:
-        if status.step > 8:
-            further.set()
+    learn = Trainer.learn
 
+    def learning(trainer: Trainer, rows: Rows) -> float:
+        seconds = learn(trainer, rows)
+        if trainer.step > 8:
+            further.set()
+        return seconds
+
+    monkeypatch.setattr(Trainer, "learn", learning)
     monkeypatch.setattr(loop, "Writer", Waiting)
     monkeypatch.setattr(loop, "CHUNK", 256)
     topic = Topic(services, unique, 2)
@@ -41,7 +48,7 @@ def test_the_loop_trains_while_a_transaction_waits(
     topic.send(X, y)
     seen: list[int] = []
     job = job_on(topic, "r", batch_size=64, publish_steps=8)
-    result = train(job, services, on_publish=lambda r: seen.append(r.step), watch=watch)
+    result = train(job, services, on_publish=lambda r: seen.append(r.step))
     assert tensor(result) == recomputed(X, y, size=64).tobytes()
     assert seen == [record.step for record in chain_of(topic, "r")]
 
@@ -72,15 +79,19 @@ def test_a_transaction_that_never_ends_does_not_keep_the_program(
         def commit(self, *arguments: Any) -> None:
             forever.wait(120)
 
-    def watch(status: Status) -> None:
-        if status.step >= 8:
-            raise KeyboardInterrupt
+    learn = Trainer.learn
 
+    def stopped(trainer: Trainer, rows: Rows) -> float:
+        if trainer.step >= 4:
+            raise KeyboardInterrupt
+        return learn(trainer, rows)
+
+    monkeypatch.setattr(Trainer, "learn", stopped)
     monkeypatch.setattr(loop, "Writer", Stuck)
     topic = Topic(services, unique, 2)
     topic.send(*data(1000, 2))
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        train(job_on(topic, "r", batch_size=64, publish_steps=4), services, watch=watch)
+        train(job_on(topic, "r", batch_size=64, publish_steps=4), services)
     assert time.monotonic() - started < 100
     forever.set()

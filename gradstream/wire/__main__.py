@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from gradstream import command
-from gradstream.wire import codec_avro, gather
+from gradstream.wire import codec_avro, delimited_columns, gather
 
 
 def main(argv: list[str]) -> int:
     command.parser("wire", "Compile the codecs' loops and keep them on disk.").parse_args(argv)
     codec_avro.compile_all()
+    delimited_columns.compile_all()
     gather.compile_all()
     return 0
 

@@ -7,6 +7,8 @@ not). Digits are the shortest that read back as the same number, which is what J
 
 from __future__ import annotations
 
+import base64
+import binascii
 import decimal
 import re
 
@@ -132,3 +134,12 @@ def fitted(value: decimal.Decimal, type_: pa.DataType) -> decimal.Decimal:
     if exact != value:
         raise ValueError("Cannot fit decimal without rounding")
     return exact
+
+
+def parse_base64(text: str) -> bytes:
+    """As Java's basic decoder: no line breaks, padding may be left out as a whole; ValueError otherwise."""
+    padding = "" if "=" in text else "=" * (-len(text) % 4)
+    try:
+        return base64.b64decode(text + padding, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -149,6 +150,80 @@ def test_reasons_hold_no_value_of_the_record() -> None:
     decoded = decode(values("secret,a", '1,"secret'), PAIR)
     assert decoded.faults.tolist() == [0, 1]
     assert all("secret" not in decoded.reason(row) for row in (0, 1))
+
+
+def test_a_row_that_is_given_up_leaves_no_null_behind() -> None:
+    raw = values("1,a", ",b,c", "2,", ",", None, ',"d', "3,e")
+    decoded = decode(raw, PAIR)
+    assert decoded.rows.tolist() == [0, 2, 3, 4, 6]
+    assert decoded.batch.to_pydict() == {
+        "K": [1, 2, None, None, 3],
+        "V": ["a", None, None, None, "e"],
+    }
+    assert [column.null_count for column in decoded.batch.columns] == [2, 3]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_columns_that_are_not_wanted_are_checked_all_the_same(exact: bool) -> None:
+    schema = pa.schema([("K", pa.int32()), ("V", pa.string()), ("D", pa.decimal128(4, 1))])
+    raw = values("1,a,1.5", "x,b,2", '3,"c",3', "4,d", "5,e,5.55", ",,")
+    decoded = decode(raw, schema, only=["V"], exact=exact)
+    assert decoded.batch.to_pydict() == {"V": ["a", "c", None]}
+    assert [decoded.code(row) for row in range(6)] == [
+        *("OK", "WRONG_TYPE", "OK", "WRONG_DIMENSION", "BAD_DECIMAL", "OK")
+    ]
+    nothing = decode(raw, schema, only=[], exact=exact)
+    assert (nothing.batch.num_rows, nothing.batch.num_columns) == (3, 0)
+
+
+DIGITS = st.text("0123456789", max_size=22)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.floats().map(repr),
+            st.integers(0, 2**64 - 1)
+            .map(lambda bits: struct.unpack("d", bits.to_bytes(8))[0])
+            .map(repr),
+            # Half-way between two doubles, and next to it.
+            st.builds(
+                lambda m, e, by: str((2 * (2**52 + m) + 1 << e) + by),
+                st.integers(0, 2**52 - 1),
+                st.integers(0, 11),
+                st.integers(-1, 1),
+            ),
+            st.builds(
+                lambda sign, whole, point, rest, power: sign + whole + point + rest + power,
+                st.sampled_from(["", "-", "+"]),
+                DIGITS,
+                st.sampled_from(["", "."]),
+                DIGITS,
+                st.sampled_from(["", "e", "E-"]) | st.integers(-345, 330).map("e{}".format),
+            ),
+        ),
+        min_size=1,
+        max_size=50,
+    )
+)
+def test_doubles_are_read_to_the_last_bit(texts: list[str]) -> None:
+    schema = pa.schema([("A", pa.string()), ("V", pa.float64())])
+    raw = values(*("a," + text for text in texts))
+    fast, exact = decode(raw, schema), decode(raw, schema, exact=True)
+    assert fast.codes.tolist() == exact.codes.tolist()
+    assert repr(fast.batch.column("V").to_pylist()) == repr(exact.batch.column("V").to_pylist())
+
+
+def test_random_doubles_of_17_digits_read_to_the_last_bit() -> None:
+    numbers = np.random.default_rng(444)
+    sizes = 10.0 ** numbers.uniform(-300, 300, 50_000)
+    finite = np.concatenate([numbers.standard_normal(50_000), -sizes])
+    decoded = decode(
+        pa.array([b"%.17g" % number for number in finite.tolist()]),
+        pa.schema([("V", pa.float64())]),
+    )
+    assert np.array_equal(decoded.batch.column("V").to_numpy(), finite)
 
 
 def test_a_byte_order_mark_belongs_to_its_field() -> None:

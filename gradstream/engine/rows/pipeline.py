@@ -55,8 +55,9 @@ class Input:
         source = plan.source
         self.has_key = bool(source.key_columns)
         self.keys = serdes.key_decoder(source, registry)
-        self.values = serdes.value_decoder(source, registry)
         self.time = EventTime(source) if source.timestamp else None
+        needed = {*plan.columns, *([self.time.name] if self.time else [])}
+        self.values = serdes.value_decoder(source, registry, needed)
         self.from_headers = [
             column
             for column in source.columns

@@ -13,6 +13,7 @@ key column that is null is written as a null key; of several that are all null t
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ class Decoder(Protocol):
     schema: pa.Schema
 
     def decode(self, values: pa.BinaryArray) -> Decoded:
-        """The columns of ``schema``, one row for each value that could be read."""
+        """The columns of ``schema``, or those of them that are needed, one row for each value that could be read."""
         ...
 
 
@@ -49,10 +50,20 @@ class Encoder(Protocol):
         ...
 
 
-def value_decoder(source: Source, registry: Registry | None) -> Decoder:
-    """Reads the values of a source."""
-    wrapped = source.value_format.wrap_single is not False
-    return _decoder(source.value_format, source.value_columns, registry, wrapped)
+def value_decoder(
+    source: Source, registry: Registry | None, only: Collection[str] | None = None
+) -> Decoder:
+    """Reads the values of a source.
+
+    Args:
+        only: names of the columns that are needed. All are checked; where that saves work, the others are left out.
+    """
+    format_ = source.value_format
+    if format_.name == "DELIMITED" and source.value_columns:
+        return _DelimitedDecoder(_arrow_schema(source.value_columns), format_.delimiter, only)
+    return _decoder(
+        format_, source.value_columns, registry, wrapped=format_.wrap_single is not False
+    )
 
 
 def key_decoder(source: Source, registry: Registry | None) -> Decoder:
@@ -200,7 +211,7 @@ def _needed(registry: Registry | None) -> Registry:
 def _decoder(
     format_: Format, columns: tuple[Column, ...], registry: Registry | None, wrapped: bool
 ) -> Decoder:
-    schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
+    schema = _arrow_schema(columns)
     if not columns or format_.name == "NONE":
         return _Nothing(schema)
     match format_.name:
@@ -213,6 +224,10 @@ def _decoder(
         case "AVRO":
             return _AvroDecoder(schema, _needed(registry), wrapped)
     raise SqlError("UNKNOWN_FORMAT", f"Unknown format: {format_.name}")
+
+
+def _arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
 
 
 def _text_encoder(format_: Format, wrapped: bool) -> Encoder | None:
@@ -249,12 +264,15 @@ class _Nothing:
 
 
 class _DelimitedDecoder:
-    def __init__(self, schema: pa.Schema, delimiter: str) -> None:
+    def __init__(
+        self, schema: pa.Schema, delimiter: str, only: Collection[str] | None = None
+    ) -> None:
         self.schema = schema
         self.delimiter = delimiter
+        self.only = only
 
     def decode(self, values: pa.BinaryArray) -> Decoded:
-        return codec_delimited.decode(values, self.schema, self.delimiter)
+        return codec_delimited.decode(values, self.schema, self.delimiter, only=self.only)
 
 
 class _JsonDecoder:

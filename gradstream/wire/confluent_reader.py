@@ -11,8 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient
 
 from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.wire.kafka import Setting, quiet
@@ -30,6 +31,7 @@ from gradstream.wire.reader_base import (
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 
 _OFFSET_UNKNOWN = -1001
+_OF_ANY_CLIENT = ("bootstrap", "client.", "reconnect", "sasl", "security", "socket", "ssl")
 
 
 class ConfluentReader(Reader):
@@ -76,7 +78,11 @@ class ConfluentReader(Reader):
     ) -> None:
         super().__init__(topics, start, headers, on_rebalance)
         self._held: list[Any] = []  # messages that fetch() has not handed out yet
-        self._consumer = Consumer({**quiet(settings), "error_cb": self._on_error})
+        self._consumer = Consumer(
+            {**quiet(settings), "error_cb": self._on_error, "stats_cb": self._note_statistics}
+        )
+        self._shared = {k: v for k, v in settings.items() if k.startswith(_OF_ANY_CLIENT)}
+        self._answers: tuple[AdminClient, Mapping[str, Any]] | None = None
 
     # Reading
 
@@ -214,12 +220,22 @@ class ConfluentReader(Reader):
             return {}, wrong.code(), wrong.str()
         return {(place.topic, place.partition): place.offset for place in places}, 0, ""
 
-    def _probe(self, at: TopicPartition) -> int:
-        try:
-            self._consumer.get_watermark_offsets(Place(*at), timeout=LONGEST_WAIT)
-        except KafkaException as error:
-            return int(error.args[0].code())
-        return 0
+    def _ask_topics(self) -> None:
+        # A client for each question: the Consumer cannot ask it, and an idle one is not kept (see kafka.admin).
+        client = AdminClient(quiet(self._shared))
+        self._answers = client, client.describe_topics(TopicCollection(self._topics))
+
+    def _told_topics(self) -> dict[str, tuple[str, int]] | None:
+        if self._answers is None or not all(f.done() for f in self._answers[1].values()):
+            return None
+        told: dict[str, tuple[str, int]] = {}
+        for topic, future in self._answers[1].items():
+            try:
+                told[topic] = str(future.result().topic_id), 0
+            except KafkaException as error:
+                told[topic] = "", error.args[0].code()
+        self._answers = None
+        return told
 
     def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
         self._check_open()

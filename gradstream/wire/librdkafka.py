@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ RebalanceCallback = ctypes.CFUNCTYPE(
 )
 ErrorCallback = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
+)
+StatisticsCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
 )
 
 
@@ -80,6 +84,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "conf_set_log_cb": (None, [_P, _P]),
     "conf_set_error_cb": (None, [_P, ErrorCallback]),
     "conf_set_rebalance_cb": (None, [_P, RebalanceCallback]),
+    "conf_set_stats_cb": (None, [_P, StatisticsCallback]),
     "new": (_P, [_I, _P, _S, ctypes.c_size_t]),
     "destroy_flags": (None, [_P, _I]),
     "poll_set_consumer": (_I, [_P]),
@@ -99,7 +104,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [_P, _S, ctypes.c_int32, ctypes.POINTER(_L), ctypes.POINTER(_L)],
     ),
     "queue_get_consumer": (_P, [_P]),
+    "queue_new": (_P, [_P]),
+    "queue_poll": (_P, [_P, _I]),
     "queue_destroy": (None, [_P]),
+    "event_destroy": (None, [_P]),
     "consume_batch_queue": (ctypes.c_ssize_t, [_P, _I, _P, ctypes.c_size_t]),
     "consumer_close_queue": (_P, [_P, _P]),
     "consumer_closed": (_I, [_P]),
@@ -127,6 +135,15 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "consumer_group_metadata_destroy": (None, [_P]),
     "mem_free": (None, [_P, _P]),
+    "DescribeTopics": (None, [_P, _P, _P, _P]),
+    "TopicCollection_of_topic_names": (_P, [ctypes.POINTER(_S), ctypes.c_size_t]),
+    "TopicCollection_destroy": (None, [_P]),
+    "event_DescribeTopics_result": (_P, [_P]),
+    "DescribeTopics_result_topics": (ctypes.POINTER(_P), [_P, ctypes.POINTER(ctypes.c_size_t)]),
+    "TopicDescription_name": (_S, [_P]),
+    "TopicDescription_error": (_P, [_P]),
+    "TopicDescription_topic_id": (_P, [_P]),
+    "Uuid_base64str": (_S, [_P]),
     "err2str": (_S, [_I]),
     "error_code": (_I, [_P]),
     "error_string": (_S, [_P]),
@@ -135,16 +152,35 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
+# Under these names a library that confluent-kafka was built against is loaded already, whatever folder it came from.
+_SYSTEM_NAMES = {
+    "linux": ("librdkafka.so.1",),
+    "darwin": ("librdkafka.1.dylib", "librdkafka.dylib"),
+    "win32": ("librdkafka.dll", "rdkafka.dll"),
+}
+
+
 def _candidates() -> Iterator[str]:
+    """First the library inside the wheel of confluent-kafka, then the system's, Conda's among them."""
     package = Path(confluent_kafka.__file__).parent
-    for folder, pattern in (
-        (package.parent / "confluent_kafka.libs", "librdkafka*.so*"),
-        (package.parent / "confluent_kafka.libs", "*rdkafka*.dll"),
-        (package / ".dylibs", "librdkafka*.dylib"),
-    ):
-        yield from (str(path) for path in sorted(folder.glob(pattern)) if "++" not in path.name)
+    yield from map(str, _in_wheel(package))
+    names = _SYSTEM_NAMES.get(sys.platform, _SYSTEM_NAMES["linux"])
+    for folder in (Path(sys.prefix, "lib"), Path(sys.prefix, "Library", "bin")):
+        yield from (str(folder / name) for name in names if (folder / name).exists())
+    yield from names
     if found := ctypes.util.find_library("rdkafka"):
         yield found
+
+
+def _in_wheel(package: Path) -> list[Path]:
+    """Where auditwheel (Linux), delocate (macOS) and delvewheel (Windows) put it."""
+    beside = package.parent / "confluent_kafka.libs"
+    found = [
+        *sorted(beside.glob("librdkafka*.so*")),
+        *sorted((package / ".dylibs").glob("librdkafka*.dylib")),
+        *sorted(beside.glob("*rdkafka*.dll")),
+    ]
+    return [path for path in found if "++" not in path.name]
 
 
 @cache
@@ -152,23 +188,37 @@ def load() -> Any:
     """The library, its functions without their ``rd_kafka_`` and with their types declared.
 
     Raises:
-        UnavailableError: ``LIBRDKAFKA_MISSING``: not found, too old or not 64 bit.
+        UnavailableError: ``LIBRDKAFKA_MISSING``: not found, another version than confluent-kafka's, or not 64 bit.
     """
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        raise _missing("this Python is not one of 64 bits")
     tried = []
-    for name in _candidates() if ctypes.sizeof(ctypes.c_void_p) == 8 else ():
+    for name in _candidates():
         try:
-            return _Library(ctypes.CDLL(name))
+            return _Library(name)
         except (OSError, AttributeError) as error:
             tried.append(str(error))
-    raise UnavailableError(
+    raise _missing("; ".join(dict.fromkeys(tried)))
+
+
+def _missing(why: str) -> UnavailableError:
+    return UnavailableError(
         "LIBRDKAFKA_MISSING",
-        f"librdkafka cannot be used ({'; '.join(tried) or 'not found'}); "
-        "use GRADSTREAM_CLIENT=confluent",
+        f"librdkafka cannot be called directly ({why}); use GRADSTREAM_CLIENT=confluent, "
+        "which reads several times slower",
     )
 
 
 class _Library:
-    def __init__(self, loaded: ctypes.CDLL) -> None:
+    """Raises OSError or AttributeError where the library is not the one that confluent-kafka runs on: messages and
+    groups' metadata go from the one to the other.
+    """
+
+    def __init__(self, path: str) -> None:
+        loaded = ctypes.CDLL(path)
+        version, (words, number) = loaded.rd_kafka_version(), confluent_kafka.libversion()
+        if version != number:
+            raise OSError(f"{path} is version {version:#x}, confluent-kafka's is {words}")
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(loaded, f"rd_kafka_{name}")
             function.restype, function.argtypes = result, arguments
@@ -180,7 +230,9 @@ def address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def new_consumer(settings: Mapping[str, Setting], on_rebalance: Any, on_error: Any) -> int:
+def new_consumer(
+    settings: Mapping[str, Setting], on_rebalance: Any, on_error: Any, on_statistics: Any
+) -> int:
     """A consumer handle whose queue is the only place where its events come out.
 
     Raises:
@@ -197,6 +249,7 @@ def new_consumer(settings: Mapping[str, Setting], on_rebalance: Any, on_error: A
     lib.conf_set_log_cb(conf, None)
     lib.conf_set_error_cb(conf, on_error)
     lib.conf_set_rebalance_cb(conf, on_rebalance)
+    lib.conf_set_stats_cb(conf, on_statistics)
     handle = lib.new(1, conf, why, len(why))  # owns conf from here on, unless it fails
     if not handle:
         lib.conf_destroy(conf)
@@ -233,6 +286,39 @@ def read_entries(pointer: Any) -> dict[TopicPartition, tuple[int, int]]:
     found = ctypes.cast(pointer, ctypes.POINTER(PartitionEntries)).contents
     elements = (found.elements[place] for place in range(found.count))
     return {(e.topic.decode(), e.partition): (e.offset, e.err) for e in elements}
+
+
+def ask_topic_ids(handle: int, topics: Sequence[str], answers: int) -> None:
+    """Ask the cluster; the answer comes into the queue ``answers``, for take_topic_ids()."""
+    lib = load()
+    names = (ctypes.c_char_p * len(topics))(*[topic.encode() for topic in topics])
+    wanted = lib.TopicCollection_of_topic_names(names, len(topics))
+    lib.DescribeTopics(handle, wanted, None, answers)
+    lib.TopicCollection_destroy(wanted)
+
+
+def take_topic_ids(answers: int) -> dict[str, tuple[str, int]] | None:
+    """Id and error code by topic, as far as the cluster has told them; None while no answer has come."""
+    lib = load()
+    event = lib.queue_poll(answers, 0)
+    if not event:
+        return None
+    try:
+        count = ctypes.c_size_t()
+        result = lib.event_DescribeTopics_result(event)
+        found = lib.DescribeTopics_result_topics(result, ctypes.byref(count)) if result else ()
+        return {
+            lib.TopicDescription_name(one).decode(): _topic_id(one) for one in found[: count.value]
+        }
+    finally:
+        lib.event_destroy(event)
+
+
+def _topic_id(topic: int) -> tuple[str, int]:
+    lib = load()
+    if (error := lib.TopicDescription_error(topic)) and (code := lib.error_code(error)):
+        return "", code
+    return lib.Uuid_base64str(lib.TopicDescription_topic_id(topic)).decode(), 0
 
 
 def take_error(error: int | None) -> tuple[int, str]:

@@ -83,9 +83,11 @@ class LibrdkafkaReader(Reader):
         self._callbacks = (
             librdkafka.RebalanceCallback(self._on_change),
             librdkafka.ErrorCallback(self._on_error),
+            librdkafka.StatisticsCallback(self._on_statistics),
         )
         self._handle = librdkafka.new_consumer(settings, *self._callbacks)
         self._queue = self._lib.queue_get_consumer(self._handle)
+        self._answers = self._lib.queue_new(self._handle)
 
     # Reading
 
@@ -208,6 +210,10 @@ class LibrdkafkaReader(Reader):
         except BaseException as error:  # noqa: BLE001  fetch() raises it
             self._raised = self._raised or error
 
+    def _on_statistics(self, handle: int, text: int, size: int, opaque: int) -> int:
+        self._note_statistics(ctypes.string_at(text, size))
+        return 0  # librdkafka frees the text
+
     # Positions
 
     def _try_seek(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
@@ -230,10 +236,11 @@ class LibrdkafkaReader(Reader):
             return {}, code, error_text(code)
         return {at: offset for at, (offset, _) in found.items()}, 0, ""
 
-    def _probe(self, at: TopicPartition) -> int:
-        low, high = ctypes.c_int64(), ctypes.c_int64()
-        place = (self._handle, at[0].encode(), at[1], ctypes.byref(low), ctypes.byref(high))
-        return int(self._lib.query_watermark_offsets(*place, int(LONGEST_WAIT * 1000)))
+    def _ask_topics(self) -> None:
+        librdkafka.ask_topic_ids(self._handle, self._topics, self._answers)
+
+    def _told_topics(self) -> dict[str, tuple[str, int]] | None:
+        return librdkafka.take_topic_ids(self._answers)
 
     def watermarks(self, at: TopicPartition, *, cached: bool = False) -> tuple[int, int]:
         self._check_open()
@@ -299,6 +306,7 @@ class LibrdkafkaReader(Reader):
         self._held.give_back()  # librdkafka would wait for them for ever
         handle, self._handle = self._handle, 0
         self._lib.queue_destroy(self._queue)
+        self._lib.queue_destroy(self._answers)
         self._lib.destroy_flags(handle, librdkafka.DESTROY_WITHOUT_CLOSE)
 
     def _assign(self, offsets: Mapping[TopicPartition, int]) -> None:

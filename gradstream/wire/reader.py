@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 from gradstream.config import Services
 from gradstream.errors import UnavailableError, UsageError
-from gradstream.wire.kafka import Setting, require_topics, settings
+from gradstream.wire.kafka import Setting, log, require_topics, settings
 from gradstream.wire.reader_base import EARLIEST, LATEST, Isolation, OnRebalance, Reader
 from gradstream.wire.records import TopicPartition
 
@@ -27,6 +28,7 @@ def open_reader(
     start: Literal["earliest", "latest"] = "earliest",
     client: Literal["librdkafka", "confluent"] | None = None,
     headers: bool = False,
+    statistics: float = 0.0,
     on_rebalance: OnRebalance | None = None,
     isolation: Isolation = "read_committed",
     **tuning: Setting,
@@ -39,6 +41,7 @@ def open_reader(
         client: None takes librdkafka's C API where its library is found, else confluent-kafka's Consumer;
             ``GRADSTREAM_CLIENT`` in the environment decides where no client is named.
         headers: whether to keep the records' headers, which costs Python objects.
+        statistics: every how many seconds the client tells about itself in ``Reader.statistics``; 0 for never.
         on_rebalance: called inside fetch() and close() with what changed; what it raises, fetch() raises.
         tuning: settings of the Kafka client with underscores for dots, such as ``session_timeout_ms=6000``.
 
@@ -49,6 +52,7 @@ def open_reader(
     require_topics(services, topics)
     made = _reader_class(client)
     asked = consumer_settings(services, group, isolation, tuning)
+    asked["statistics.interval.ms"] = int(statistics * 1000)
     return made.in_group(
         asked, list(topics), EARLIEST if start == "earliest" else LATEST, headers, on_rebalance
     )
@@ -83,12 +87,18 @@ def _reader_class(client: str | None) -> type[Reader]:
 
             LibrdkafkaReader.check()
             return LibrdkafkaReader
-        except UnavailableError:
+        except UnavailableError as error:
             if client or "GRADSTREAM_CLIENT" in os.environ:
                 raise
+            _tell_once(str(error))
     from gradstream.wire.confluent_reader import ConfluentReader
 
     return ConfluentReader
+
+
+@cache
+def _tell_once(why: str) -> None:
+    log.warning("reading with confluent-kafka's Consumer: %s", why)
 
 
 def consumer_settings(

@@ -19,6 +19,7 @@ from gradstream.errors import (
 )
 from gradstream.wire.kafka import Setting, log, unknown_topic
 from gradstream.wire.records import Records, TopicPartition
+from gradstream.wire.statistics import Statistics
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Change = Literal["assigned", "revoked", "lost"]
@@ -33,9 +34,7 @@ JOIN_DEADLINE = (
     45.0  # seconds; a dead member's open transaction hides the committed offsets for up to 30
 )
 ANSWER_DEADLINE = 10.0  # seconds for any other question to the broker
-LOOK_EVERY = (
-    5.0  # seconds without records after which a topic may be gone, which librdkafka does not tell
-)
+LOOK_EVERY = 2.0  # seconds after which a topic may be another one, which librdkafka does not tell
 CHUNK_BYTES = 1 << 30  # so that offsets of 32 bits always do
 
 # What the client recovers from by itself: worth telling, not worth stopping.
@@ -55,11 +54,14 @@ class Reader(ABC):
         rebalances: grows each time that the group gives or takes partitions; watch it between fetches.
         lost: whether the last change took partitions without asking, so that others may own them already.
         trouble: what the client last reported about its connections, None since records came in again.
+        statistics: what the client last told about itself, where it was asked to.
+        topic_ids: the id that the cluster gave each topic that is read, as far as known: soon after the first fetch.
     """
 
     rebalances: int = 0
     lost: bool = False
     trouble: str | None = None
+    statistics: Statistics | None = None
 
     def __init__(
         self,
@@ -74,7 +76,10 @@ class Reader(ABC):
         self._on_rebalance = on_rebalance
         self._owned: frozenset[TopicPartition] = frozenset()
         self._positions: dict[TopicPartition, int] = {}
-        self._next_look = time.monotonic() + LOOK_EVERY
+        self.topic_ids: dict[str, str] = {}
+        self._missing: frozenset[str] = frozenset()  # topics that were not there the last time
+        self._next_look = 0.0
+        self._answer_by = 0.0  # while a question is out
         self._closed = False
         self._raised: BaseException | None = None  # in a callback, where nobody could catch it
 
@@ -107,14 +112,14 @@ class Reader(ABC):
             timeout: seconds; more than 1 counts as 1, so that the caller's own clock is served.
 
         Raises:
-            DataError: ``OFFSET_LOST``, ``UNKNOWN_TOPIC``.
+            DataError: ``OFFSET_LOST``, ``UNKNOWN_TOPIC``, ``TOPIC_RECREATED``; the last two up to some seconds late.
             UnavailableError, RetryError: the broker or the group refuses; the message says what to do.
         """
         self._check_open()
         if not self._holds():
             self._consume(max_records, min(timeout, LONGEST_WAIT))
         self._raise_from_callback()
-        self._look_whether_topics_are_there(quiet=not self._holds())
+        self._watch_topics()
         return self._take(
             max_records
         )  # the last step, so that nothing that fails can lose what it has taken
@@ -203,8 +208,12 @@ class Reader(ABC):
         """Committed offsets, negative where there is none; code and words of an error, 0 for none. Within a second."""
 
     @abstractmethod
-    def _probe(self, at: TopicPartition) -> int:
-        """Code of the error that a question about a partition meets, 0 for none; within a second."""
+    def _ask_topics(self) -> None:
+        """Ask the cluster for the ids of the topics, without waiting for an answer."""
+
+    @abstractmethod
+    def _told_topics(self) -> dict[str, tuple[str, int]] | None:
+        """Id and error code by topic, as far as they are known; None while no answer has come."""
 
     # What all of them share
 
@@ -253,20 +262,44 @@ class Reader(ABC):
         if at in self._owned:
             self._positions[at] = max(offset, self._positions.get(at, 0))
 
-    def _look_whether_topics_are_there(self, *, quiet: bool) -> None:
-        """In each fetch: ask the broker now and then while nothing comes."""
+    def _watch_topics(self) -> None:
+        """In each fetch: are the topics still those that reading began with? Never waits for the answer."""
         now = time.monotonic()
-        if quiet and now < self._next_look:
-            return
-        self._next_look = now + LOOK_EVERY
-        for topic, partition in dict(self._owned).items() if quiet else ():
-            if self._probe((topic, partition)) in _NOT_THERE:
-                raise unknown_topic(topic)
+        if now < self._answer_by:
+            if (told := self._told_topics()) is not None:
+                self._answer_by = 0.0
+                self._check_topics(told)
+        elif now >= self._next_look:
+            self._next_look, self._answer_by = now + LOOK_EVERY, now + ANSWER_DEADLINE
+            self._ask_topics()
+
+    def _check_topics(self, told: Mapping[str, tuple[str, int]]) -> None:
+        missing = frozenset(topic for topic, (_, code) in told.items() if code in _NOT_THERE)
+        for topic in (
+            missing & self._missing
+        ):  # twice, since one broker may know of a new topic after the others
+            raise unknown_topic(topic)
+        self._missing = missing
+        for topic, (id_, code) in told.items():
+            if not code and self.topic_ids.setdefault(topic, id_) != id_:
+                raise DataError(
+                    "TOPIC_RECREATED",
+                    f"topic {topic!r} was deleted and created again while it was read (id "
+                    f"{self.topic_ids[topic]}, now {id_}), so its offsets mean nothing now; "
+                    "begin anew with another group",
+                )
 
     def _topic_index(self, name: str) -> int:
         if name not in self._topics:
             self._topics.append(name)
         return self._topics.index(name)
+
+    def _note_statistics(self, text: str | bytes) -> None:
+        """From a callback of the client."""
+        try:
+            self.statistics = Statistics.from_json(text)
+        except BaseException as error:  # noqa: BLE001  fetch() raises it
+            self._raised = self._raised or error
 
     def _raise_from_callback(self) -> None:
         if self._raised:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError, UsageError
-from gradstream.wire import gather, kafka, librdkafka
+from gradstream.wire import gather, kafka
 from gradstream.wire.reader import EARLIEST, LATEST, open_log_reader, open_reader
 from gradstream.wire.writer import Writer
 from tests.crowd import in_time
@@ -265,6 +266,61 @@ def test_a_topic_that_vanishes_stops_the_reader(
             drain(reader, 1)
 
 
+def test_a_topic_that_is_created_again_stops_the_reader(
+    services: Services, unique: Names, client: str, drain: Any
+) -> None:
+    """Its partitions are paused meanwhile; else librdkafka would read on, at the same offset of the other log."""
+    topic = unique("wire")
+    kafka.ensure_topics(services, {topic: 1})
+    fill(services, topic, [b"old"] * 5)
+    with open_reader(services, [topic], unique("g"), client=client) as reader:
+        drain(reader, 5)
+        while not reader.topic_ids:
+            reader.fetch(1, 0.1)
+        assert reader.topic_ids == kafka.topic_ids(services, [topic])
+        reader.pause([(topic, 0)])
+        kafka.delete_topics(services, [topic])
+        kafka.ensure_topics(services, {topic: 1})
+        with pytest.raises(DataError, match=f"TOPIC_RECREATED.*{topic}"):
+            drain(reader, 1)
+    kafka.delete_topics(services, [topic])
+
+
+def test_a_fetch_never_takes_longer_than_a_second(
+    services: Services, topic: str, client: str
+) -> None:
+    with open_log_reader(services, {(topic, 0): LATEST}, client=client) as reader:
+        reader.fetch(10, 1.0)  # meets the end
+        begin = time.monotonic()
+        assert len(reader.fetch(10, 60.0)) == 0
+        assert in_time(time.monotonic() - begin, 1.5)
+
+
+def test_a_fetch_that_waits_returns_with_the_first_record(
+    services: Services, topic: str, client: str
+) -> None:
+    """And not when its time is over or its chunk full."""
+    with (
+        open_log_reader(services, {(topic, 0): LATEST}, client=client) as reader,
+        Writer(services) as writer,
+    ):
+        while not reader.position():
+            reader.fetch(10, 0.2)
+        took = []
+        for _ in range(5):
+            thread = threading.Timer(
+                0.2, lambda: (writer.send(topic, pa.array([b"x"], pa.binary())), writer.flush())
+            )
+            thread.start()
+            begin = time.monotonic()
+            while not len(records := reader.fetch(8192, 1.0)):
+                pass
+            took.append(time.monotonic() - begin)
+            thread.join()
+            assert len(records) == 1
+        assert in_time(min(took), 0.6)
+
+
 def test_no_broker_is_one_line_within_ten_seconds(client: str) -> None:
     begin = time.monotonic()
     with pytest.raises(UnavailableError, match=r"BROKER_UNREACHABLE.*127\.0\.0\.1:1"):
@@ -296,21 +352,6 @@ def test_the_environment_chooses_the_client(
         monkeypatch.setenv("GRADSTREAM_CLIENT", name)
         with open_log_reader(services, {(topic, 0): 0}) as reader:
             assert name in type(reader).__module__
-
-
-def test_without_the_library_confluents_consumer_stands_in(
-    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GRADSTREAM_CLIENT", raising=False)
-    monkeypatch.setattr(librdkafka, "_candidates", lambda: iter(["/nowhere/librdkafka.so"]))
-    librdkafka.load.cache_clear()
-    try:
-        with open_log_reader(services, {(topic, 0): 0}) as reader:
-            assert "confluent" in type(reader).__module__
-        with pytest.raises(UnavailableError, match="LIBRDKAFKA_MISSING"):
-            open_log_reader(services, {(topic, 0): 0}, client="librdkafka")
-    finally:
-        librdkafka.load.cache_clear()
 
 
 def test_a_chunk_stops_at_its_limit_of_bytes(

@@ -223,6 +223,14 @@ class Batches:
     def _overdue(self, lane: Lane) -> bool:
         return self.max_wait is not None and time.monotonic() - lane.since >= self.max_wait
 
+    def patience(self) -> float | None:
+        """Seconds until a waiting record may be trained in a short batch; None where there is nothing to wait for."""
+        if self.max_wait is None or not self.waiting:
+            return None
+        now = time.monotonic()
+        left = [lane.since + self.max_wait - now for lane in self.lanes]
+        return min((seconds for seconds in left if seconds > 0), default=0.0)
+
     def _portion(self, takes: Sequence[tuple[Lane, int]]) -> Portion:
         if len(takes) == 1:
             lane, count = takes[0]

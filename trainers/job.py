@@ -14,6 +14,8 @@ from trainers.options import FULL, NAME, OPTIONS, RUN
 
 __all__ = ["FULL", "Job"]
 
+LIVE_SECONDS = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -44,7 +46,8 @@ class Job:
         patience: checks without progress that it takes.
         max_records, max_steps: of the run, resumed parts included.
         max_seconds: of this process.
-        publish_seconds, publish_steps: how often weights and offsets are committed; steps count if given.
+        publish_seconds, publish_steps: how often weights and offsets are committed at most; steps count if given. Both
+            None: every second, in live mode every LIVE_SECONDS.
         max_wait: live mode: seconds a record waits for its batch to fill.
         keep_values: whether dead letters carry the record's bytes; by default their SHA-256 only.
     """
@@ -82,9 +85,9 @@ class Job:
     max_records: int | None = None
     max_steps: int | None = None
     max_seconds: float | None = None
-    publish_seconds: float = 1.0
+    publish_seconds: float | None = None
     publish_steps: int | None = None
-    max_wait: float = 0.5
+    max_wait: float = 0.1
     weights_topic: str = "gradstream_weights"
     dead_letters_topic: str = "gradstream_dead_letters"
     keep_values: bool = False
@@ -104,6 +107,13 @@ class Job:
         any partitions until the group has forgotten the old ones.
         """
         return f"gradstream-train-{self.run_id}-{self.source}"
+
+    @property
+    def publish_interval(self) -> float:
+        """Seconds between two publications at least, where steps do not count."""
+        if self.publish_seconds is not None:
+            return self.publish_seconds
+        return LIVE_SECONDS if self.mode == "live" else 1.0
 
     @property
     def descent(self) -> Descent:

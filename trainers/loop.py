@@ -49,8 +49,9 @@ ROWS_A_CALL = (
 BLOCK = 4096  # rows taken from a partition at a time when the whole log is one batch
 AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
 JOIN_SECONDS = 60.0  # for the group to give us all partitions
-WAIT = (
-    0.05  # seconds that a fetch may fill its chunk: records that came must not wait long for others
+WAIT = 0.05  # seconds that a fetch waits for a record at most
+GLANCE = (
+    0.002  # the same where a transaction must end before what has been learned can be published
 )
 RANGES_ROOM = 16_384  # bytes by which a record's list of ranges may grow after the first
 LETTERS = 10_000  # dead letters that wait for their transaction at most
@@ -398,9 +399,17 @@ class Trainer:
 
     def fetch(self) -> Records:
         with self.clock.stage("fetch"):
-            records = self.reader.fetch(CHUNK, WAIT)
+            records = self.reader.fetch(CHUNK, self.patience())
         self.check_group()
         return records
+
+    def patience(self) -> float:
+        """Seconds that a fetch may wait: until a short batch or a publication falls due."""
+        waits = [WAIT, self.batches.patience()]
+        if self.changed and self.job.publish_steps is None:
+            left = self.job.publish_interval - self.clock.seconds
+            waits.append(max(left, GLANCE if self.publisher.busy else 0.0))
+        return max(0.0, min(wait for wait in waits if wait is not None))
 
     def check_group(self) -> None:
         if self.reader.rebalances != self.rebalances:
@@ -511,9 +520,12 @@ class Trainer:
         letters = len(self.ready_letters())
         if not self.changed and not letters:
             return False
-        if self.job.publish_steps is not None and letters < LETTERS:
+        if letters >= LETTERS:
+            return True
+        if self.job.publish_steps is not None:
             return self.changed and self.step % self.job.publish_steps == 0
-        return letters >= LETTERS or self.clock.seconds >= self.job.publish_seconds
+        # While one transaction is under way, what is learned gathers for the next.
+        return not self.publisher.busy and self.clock.seconds >= self.job.publish_interval
 
     def ready_letters(self) -> list[DeadLetter]:
         """Dead letters that the next transaction takes; others wait behind a good record that waits for its batch."""

@@ -81,11 +81,19 @@ class Option:
 
     def value(self, job: Job) -> Any:
         found = tuple(getattr(job, name) for name in self.fields or (self.key,))
-        return found if self.fields else found[0]
+        if not self.fields:
+            return found[0]
+        return None if found == (None,) * len(found) else found
 
     def filled(self, value: Any) -> dict[str, Any]:
         """The fields of a job that have this value."""
-        return dict(zip(self.fields, value, strict=True)) if self.fields else {self.key: value}
+        if not self.fields:
+            return {self.key: value}
+        return (
+            dict.fromkeys(self.fields)
+            if value is None
+            else dict(zip(self.fields, value, strict=True))
+        )
 
     def shown(self, value: Any) -> str:
         """As one would write it behind the flag."""
@@ -216,10 +224,10 @@ def _seconds(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def _interval(raw: Any) -> tuple[float, int | None]:
-    """Seconds between two, or a number of steps (the seconds are then not looked at)."""
+def _interval(raw: Any) -> tuple[float | None, int | None]:
+    """Seconds between two, or a number of steps."""
     if type(raw) is int or (isinstance(raw, str) and raw.isdecimal()):
-        return 1.0, int(raw)
+        return None, int(raw)
     return _seconds(_a(str)(raw)), None
 
 
@@ -337,9 +345,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_steps", STOPPING, _or_none(WHOLE), "N", "of the run", COUNT, _from_one, example=10_000),
     Option("max_seconds", STOPPING, _or_none(REAL), "X", "of this process", ABOVE_ZERO, _positive, example=60.0),
 
-    Option("publish_every", PUBLISHING, INTERVAL, "TIME", "250ms, 1s, 2m, or a number of steps",
+    Option("publish_every", PUBLISHING, INTERVAL, "TIME", "time or number of steps [1s, live 10ms]",
            "a time such as 250ms, 1s or 2m, or a number of steps such as 100",
-           lambda v: _positive(v[0]) and (v[1] is None or v[1] >= 1), fields=("publish_seconds", "publish_steps")),
+           lambda v: _positive(v[0]) if v[1] is None else v[1] >= 1, example=(1.0, None),
+           fields=("publish_seconds", "publish_steps")),
     Option("weights_topic", PUBLISHING, TEXT, "TOPIC", "where weights go", "the name of a topic", bool),
     Option("dead_letters_topic", PUBLISHING, TEXT, "TOPIC", "where unusable records go",
            "the name of a topic", bool),

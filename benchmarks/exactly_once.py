@@ -29,7 +29,7 @@ class AtLeastOnce(Writer):
         self, services: Services, *, transactional_id: str | None = None, **tuning: Setting
     ) -> None:
         tuning.pop("transaction_timeout_ms", None)
-        super().__init__(services, **tuning)
+        super().__init__(services, transactional_id=None, commit_timeout=30.0, **tuning)
 
     def begin(self) -> None: ...
 

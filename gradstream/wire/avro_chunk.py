@@ -5,10 +5,10 @@ Each value has a code and, for messages, the place in its schema at which it wen
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ import pyarrow as pa
 from gradstream.errors import DataError
 from gradstream.wire import avro_numba, avro_schema
 from gradstream.wire.avro_schema import Node, Table
+from gradstream.wire.compiled import on_disk
 from gradstream.wire.faults import NUMBER, OK
 from gradstream.wire.registry import Registry
 
 log = logging.getLogger(__name__)
 
 Codes = npt.NDArray[np.uint8]
+Addresses = npt.NDArray[np.int64]
 FRAME_REASONS: dict[str, Callable[[Chunk, int], str]] = {
     "OK": lambda chunk, row: "",
     "TOMBSTONE": lambda chunk, row: "the value is null",
@@ -58,37 +60,59 @@ class Chunk:
     """Framed values, the id in front of each, and what is wrong with each.
 
     Attributes:
-        offsets, data: addresses: the first value's offset (int32), the byte that offsets count from.
+        begins, ends: int64 (n,), addresses: each value's first byte, 0 for null, and the one after its last.
+        codes: uint8 (n,); PENDING until somebody has looked at the value.
+        ids: int64 (n,), -1 where there is a code or where a kernel has read the record already.
         where: int32 (n,), the table row at which a record went wrong.
-        good: how many frames are good, -1 if they have several ids.
+        one: whether the values that are good so far have one id; judge() tells.
+        owner: what keeps the memory at those addresses alive.
     """
 
-    values: pa.BinaryArray
-    offsets: int
-    data: int
-    ids: npt.NDArray[np.int64]
+    begins: Addresses
+    ends: Addresses
     codes: Codes
+    ids: npt.NDArray[np.int64]
     where: npt.NDArray[np.int32]
-    good: int
+    one: bool = True
+    owner: object = None
 
     @classmethod
     def of(cls, values: pa.BinaryArray) -> Chunk:
+        """The values of an Arrow array."""
         if values.type != pa.binary():
             values = values.cast(pa.binary())
         n = len(values)
         valid, offsets, data = values.buffers()
-        ids, codes = np.empty(n, np.int64), np.empty(n, np.uint8)
-        start, bytes_ = address(offsets), address(data)
         validity = address(valid) if values.null_count else 0
+        begins, ends = np.empty(n, np.int64), np.empty(n, np.int64)
+        avro_numba.spans(
+            n,
+            address(offsets),
+            address(data) or 1,  # 0 would say null
+            validity,
+            values.offset,
+            begins.ctypes.data,
+            ends.ctypes.data,
+        )
+        return cls.at(begins, ends, values)
+
+    @classmethod
+    def at(cls, begins: Addresses, ends: Addresses, owner: object = None) -> Chunk:
+        """The values at these addresses."""
+        n = len(begins)
+        codes = np.full(n, avro_numba.PENDING, np.uint8)
+        return cls(begins, ends, codes, np.empty(n, np.int64), np.zeros(n, np.int32), owner=owner)
+
+    def judge(self) -> None:
+        """Judge the frame of every value that is pending."""
         announce_compilation()
-        good = avro_numba.frame(n, start, bytes_, validity, values.offset, codes, ids)
-        where = np.zeros(n, np.int32)
-        return cls(values, start + 4 * values.offset, bytes_, ids, codes, where, good)
+        good = avro_numba.frame(len(self.codes), self.begins, self.ends, self.codes, self.ids)
+        self.one = good >= 0
 
     def schema_ids(self) -> list[int]:
         """Ids of the rows that are still good, ascending."""
-        alive = self.codes == OK
-        if self.good >= 0:  # all the same: no need to sort
+        alive = (self.codes == OK) & (self.ids >= 0)
+        if self.one:  # all the same: no need to sort
             first = int(np.argmax(alive)) if len(alive) else 0
             return [int(self.ids[first])] if len(alive) and alive[first] else []
         return [int(one) for one in np.unique(self.ids[alive])]
@@ -98,10 +122,10 @@ class Chunk:
         self.codes[(self.ids == schema_id) & (self.codes == OK)] = code
 
     def size(self, row: int) -> int:
-        return len(self.values[row].as_py() or b"")
+        return int(self.ends[row] - self.begins[row])
 
     def first_byte(self, row: int) -> int:
-        return int(self.values[row].as_py()[0])
+        return ctypes.string_at(int(self.begins[row]), 1)[0]
 
 
 def address(buffer: pa.Buffer | None) -> int:
@@ -117,8 +141,7 @@ def announce_compilation() -> None:
     if _announced:
         return
     _announced = True
-    cache = Path(avro_numba.matrix.stats.cache_path or ".")
-    if not any(cache.glob("avro_numba.matrix-*.nbi")):
+    if not on_disk(avro_numba.matrix):
         # A warning only so that it is seen: a first start that takes seconds longer has to say why.
         log.warning("compiling the Avro codec, once on this machine (some seconds)")
 

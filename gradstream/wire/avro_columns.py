@@ -49,8 +49,8 @@ class Reading:
         cols = self._allocate()
         self.count = avro_numba.columns(
             self.n,
-            chunk.offsets,
-            chunk.data,
+            chunk.begins,
+            chunk.ends,
             self.schema_id,
             chunk.ids,
             self.ops,

@@ -10,19 +10,22 @@ the table: ``-(row * 256 + code)``.
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from gradstream.wire import avro_schema as avro
+from gradstream.wire import faults
+from gradstream.wire.compiled import compiled, stamp
 from gradstream.wire.faults import NUMBER
 
-# Numba takes module globals as constants, and notices only changes of this file: after a change of the numbers in
-# avro_schema or faults, touch it, or loops compiled before go on with the old ones.
+# Numba takes module globals as constants.
+STAMP = stamp(sys.modules[__name__], avro, faults)
 KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN = range(7)
 PLAIN, NULL_FIRST = avro.PLAIN, avro.NULL_FIRST
 NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE = (
@@ -54,6 +57,8 @@ LOW63 = (1 << 63) - 1
 HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x8080808080808080 as int64
 EXACT = 1 << 53
 POWERS = np.array([10.0**power for power in range(39)])
+
+PENDING = 255  # the code of a value that nobody has looked at yet
 
 # How text reads as a number.
 NUMBER_EXACT, NUMBER_SLOW, NUMBER_INFINITE, NUMBER_NOT = range(4)
@@ -124,7 +129,7 @@ def _copy_many(typingctx: Any, to: Any, source: Any, size: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _copy(to: int, source: int, size: int) -> None:
     if size >= 16:
         _copy_many(to, source, size)
@@ -133,7 +138,7 @@ def _copy(to: int, source: int, size: int) -> None:
             store_u8(to + place, load_u8(source + place))
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _read_long(pos: int, end: int) -> tuple[int, int]:
     """(number, next position); the position is -code for a varint that is cut short or too long."""
     number = 0
@@ -150,7 +155,7 @@ def _read_long(pos: int, end: int) -> tuple[int, int]:
     return 0, -TRUNCATED
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _read_length(pos: int, end: int) -> tuple[int, int]:
     """(length, next position) of text or bytes; that many bytes are there."""
     length, pos = _read_long(pos, end)
@@ -161,7 +166,7 @@ def _read_length(pos: int, end: int) -> tuple[int, int]:
     return length, pos
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _is_utf8(pos: int, end: int) -> bool:
     """Whether the bytes are UTF-8: shortest forms only, no surrogates, up to U+10FFFF."""
     while pos < end:
@@ -189,7 +194,7 @@ def _is_utf8(pos: int, end: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _is_word(pos: int, end: int, first: int, second: int) -> bool:
     """Whether the bytes from pos are 'nan', 'inf' or 'infinity' in any case, told by the first letters."""
     return (
@@ -200,7 +205,7 @@ def _is_word(pos: int, end: int, first: int, second: int) -> bool:
     )
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _read_text_number(pos: int, end: int) -> tuple[float, int]:
     """(number, NUMBER_...) of decimal text: sign, digits with at most one point, exponent; no spaces.
 
@@ -258,7 +263,19 @@ def _read_text_number(pos: int, end: int) -> tuple[float, int]:
     return -number if negative else number, NUMBER_EXACT
 
 
-@njit(cache=True)
+@compiled(STAMP)
+def _quick_text(pos: int, end: int) -> tuple[float, int]:
+    """(number, next position) of text; the position is below zero for all that is not simply a number."""
+    if end - pos >= 2 and load_u8(pos) == 2 and 0x30 <= load_u8(pos + 1) <= 0x39:  # a class
+        return float(load_u8(pos + 1) - 0x30), pos + 2
+    length, pos = _read_length(pos, end)
+    if pos < 0:
+        return 0.0, pos
+    number, how = _read_text_number(pos, pos + length)
+    return number, pos + length if how == NUMBER_EXACT else -1
+
+
+@compiled(STAMP)
 def _read_decimal(pos: int, length: int, scale: int) -> float:
     """A big-endian two's-complement integer divided by 10**scale, to the nearest double or the one beside it."""
     number = 0
@@ -276,7 +293,7 @@ def _read_decimal(pos: int, length: int, scale: int) -> float:
     return value / POWERS[scale]
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _store_decimal(to: int, pos: int, length: int) -> bool:
     """Big-endian bytes as Arrow's 16 little-endian ones; False if there are none or they need more than 16."""
     if length == 0:
@@ -295,7 +312,7 @@ def _store_decimal(to: int, pos: int, length: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _read_branch(written: int, pos: int, end: int) -> tuple[int, int]:
     """(0 null or 1 value, next position) of a union of null and another type."""
     if pos < end and load_u8(pos) in (0, 2):
@@ -310,7 +327,7 @@ def _read_branch(written: int, pos: int, end: int) -> tuple[int, int]:
     return (index if written == NULL_FIRST else 1 - index), pos
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _skip(kind: int, size: int, pos: int, end: int) -> int:
     """Pass over one value of a simple type; text is not looked at."""
     if kind == DOUBLE:
@@ -337,84 +354,145 @@ def _skip(kind: int, size: int, pos: int, end: int) -> int:
     return pos  # null
 
 
-@njit(cache=True)
-def check_value(ops: Any, row: int, pos: int, end: int) -> int:
-    """Pass over one value of any type, checking all of it. Depth is the schema's, at most 32."""
-    if ops[row, WRITTEN] != PLAIN:
-        present, pos = _read_branch(ops[row, WRITTEN], pos, end)
-        if pos < 0:
-            return pos - row * 256
-        if not present:
-            return pos
+@compiled(STAMP)
+def _check_simple(ops: Any, row: int, pos: int, end: int) -> int:
+    """Pass over one value that holds no others and is not null, checking all of it; next position or -code."""
     kind = ops[row, KIND]
-    if kind == RECORD:
-        child = row + 1
-        while child < ops[row, NEXT]:
-            pos = check_value(ops, child, pos, end)
-            if pos < 0:
-                return pos
-            child = ops[child, NEXT]
-        return pos
-    if kind == UNION:
-        index, pos = _read_long(pos, end)
-        if pos < 0:
-            return pos - row * 256
-        child = row + 1
-        while index > 0 and child < ops[row, NEXT]:
-            child = ops[child, NEXT]
-            index -= 1
-        if index < 0 or child >= ops[row, NEXT]:
-            return -BAD_UNION - row * 256
-        return check_value(ops, child, pos, end)
-    if kind in (ARRAY, MAP):
-        while True:
-            count, pos = _read_long(pos, end)
-            if pos >= 0 and count < 0:
-                count = -count
-                size, pos = _read_long(pos, end)
-                if pos >= 0 and (size < 0 or size > end - pos):
-                    return -TRUNCATED - row * 256
-            if pos < 0:
-                return pos - row * 256
-            if count == 0:
-                return pos
-            # Every item takes a byte at least (avro_schema sees to that; a map's key does).
-            if count < 0 or count > end - pos:
-                code = TOO_MANY_ITEMS if count < 0 or count > LONGEST else TRUNCATED
-                return -code - row * 256
-            for _ in range(count):
-                if kind == MAP:
-                    length, pos = _read_length(pos, end)
-                    if pos < 0:
-                        return pos - row * 256
-                    if not _is_utf8(pos, pos + length):
-                        return -BAD_UTF8 - row * 256
-                    pos += length
-                pos = check_value(ops, row + 1, pos, end)
-                if pos < 0:
-                    return pos
     start = pos
     pos = _skip(kind, ops[row, SIZE], pos, end)
     if pos < 0:
-        return pos - row * 256
+        return pos
     if kind == STRING:
-        length, start = _read_length(start, end)
+        _, start = _read_length(start, end)
         if not _is_utf8(start, pos):
-            return -BAD_UTF8 - row * 256
+            return -BAD_UTF8
     if kind == DECIMAL and load_u8(start) == 0:
-        return -BAD_DECIMAL - row * 256
+        return -BAD_DECIMAL
     return pos
 
 
-@njit(cache=True, nogil=True)
-def frame(n: int, offsets: int, data: int, valid: int, first: int, codes: Any, ids: Any) -> int:
-    """Judge the five bytes before each value and note its schema id.
+@compiled(STAMP)
+def _read_block(pos: int, end: int) -> tuple[int, int]:
+    """(items, next position) of the next block of an array or map; no items: it ends here."""
+    count, pos = _read_long(pos, end)
+    if pos >= 0 and count < 0:
+        count = -count
+        size, pos = _read_long(pos, end)
+        if pos >= 0 and (size < 0 or size > end - pos):
+            return 0, -TRUNCATED
+    if pos < 0:
+        return 0, pos
+    # Every item takes a byte at least (avro_schema sees to that; a map's key does).
+    if count < 0 or count > end - pos:
+        return 0, -TOO_MANY_ITEMS if count < 0 or count > LONGEST else -TRUNCATED
+    return count, pos
+
+
+@compiled(STAMP)
+def _read_key(pos: int, end: int) -> int:
+    """Pass over a map's key; next position or -code."""
+    length, pos = _read_length(pos, end)
+    if pos < 0:
+        return pos
+    return pos + length if _is_utf8(pos, pos + length) else -BAD_UTF8
+
+
+@compiled(STAMP)
+def _next_inside(ops: Any, open_: Any, depth: int, pos: int, end: int) -> tuple[int, int, int]:
+    """(row of what is read next or -1, depth, next position) after a value has ended inside records, arrays and maps."""
+    while depth > 0:
+        outer, state = open_[depth - 1, 0], open_[depth - 1, 1]
+        if ops[outer, KIND] == RECORD:
+            if state < ops[outer, NEXT]:
+                open_[depth - 1, 1] = ops[state, NEXT]
+                return state, depth, pos
+            depth -= 1
+            continue
+        if state == 0:
+            state, pos = _read_block(pos, end)
+            if pos < 0:
+                return outer, depth, pos
+            if state == 0:
+                depth -= 1
+                continue
+        open_[depth - 1, 1] = state - 1
+        if ops[outer, KIND] == MAP:
+            pos = _read_key(pos, end)
+            if pos < 0:
+                return outer, depth, pos
+        return outer + 1, depth, pos
+    return -1, 0, pos
+
+
+@compiled(STAMP)
+def check_value(ops: Any, row: int, pos: int, end: int) -> int:
+    """Pass over one value of any type, checking all of it.
+
+    Not recursive: Numba leaves calls of a function by itself unresolved where its machine code came from the disk.
+    """
+    # Row and state of each record, array or map that we are in: next field, or items left in the block.
+    open_ = np.empty((ops[row, NEXT] - row, 2), np.int64)
+    depth = 0
+    while row >= 0:
+        kind = ops[row, KIND]
+        present = 1
+        if ops[row, WRITTEN] != PLAIN:
+            present, pos = _read_branch(ops[row, WRITTEN], pos, end)
+            if pos < 0:
+                return pos - row * 256
+        if present and kind == UNION:
+            index, pos = _read_long(pos, end)
+            if pos < 0:
+                return pos - row * 256
+            child = row + 1
+            while index > 0 and child < ops[row, NEXT]:
+                child = ops[child, NEXT]
+                index -= 1
+            if index < 0 or child >= ops[row, NEXT]:
+                return -BAD_UNION - row * 256
+            row = child
+            continue
+        if present and kind in (RECORD, ARRAY, MAP):
+            open_[depth, 0] = row
+            open_[depth, 1] = row + 1 if kind == RECORD else 0
+            depth += 1
+        elif present:
+            pos = _check_simple(ops, row, pos, end)
+            if pos < 0:
+                return pos - row * 256
+        row, depth, pos = _next_inside(ops, open_, depth, pos, end)
+        if pos < 0:
+            return pos - row * 256
+    return pos
+
+
+@compiled(STAMP, nogil=True)
+def spans(n: int, offsets: int, data: int, valid: int, first: int, begins: int, ends: int) -> None:
+    """Where each value of an Arrow binary array lies.
 
     Args:
-        offsets, data, valid: addresses of an Arrow binary array's buffers, valid 0 if none is null.
+        offsets, data, valid: addresses of the array's buffers, valid 0 if none is null.
         first: the array's offset into them.
+        begins, ends: addresses of int64 (n,), written: each value's first byte, 0 for null, and the one after its last.
+    """
+    for i in range(n):
+        here = first + i
+        begin = data + load_i32(offsets + 4 * here)
+        end = data + load_i32(offsets + 4 * here + 4)
+        if valid != 0 and (load_u8(valid + (here >> 3)) >> (here & 7)) & 1 == 0:
+            begin = end = 0
+        store_i64(begins + 8 * i, begin)
+        store_i64(ends + 8 * i, end)
+
+
+@compiled(STAMP, nogil=True)
+def frame(n: int, begins: Any, ends: Any, codes: Any, ids: Any) -> int:
+    """Judge the five bytes before each value that is still PENDING and note its schema id.
+
+    Args:
+        begins, ends: int64 (n,), addresses; 0 for null.
         codes: uint8 (n,), written.
-        ids: int64 (n,), written; -1 where there is a code.
+        ids: int64 (n,), written; -1 where there is a code and where the value was not pending.
 
     Returns:
         -1 if the good values have several ids, else how many are good.
@@ -423,11 +501,12 @@ def frame(n: int, offsets: int, data: int, valid: int, first: int, codes: Any, i
     good = 0
     several = False
     for i in range(n):
-        here = first + i
-        pos = data + load_i32(offsets + 4 * here)
-        size = load_i32(offsets + 4 * here + 4) - load_i32(offsets + 4 * here)
         ids[i] = -1
-        if valid != 0 and (load_u8(valid + (here >> 3)) >> (here & 7)) & 1 == 0:
+        if codes[i] != PENDING:
+            continue
+        pos = begins[i]
+        size = ends[i] - pos
+        if pos == 0:
             codes[i] = TOMBSTONE
         elif size == 0:
             codes[i] = EMPTY_VALUE
@@ -447,7 +526,7 @@ def frame(n: int, offsets: int, data: int, valid: int, first: int, codes: Any, i
     return -1 if several else good
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _put(out: int, wide: bool, dest: int, number: float, limit: float) -> int:
     """Write one number into the matrix: 0, or the code of a number that does not belong there."""
     if number - number != 0.0:
@@ -461,7 +540,7 @@ def _put(out: int, wide: bool, dest: int, number: float, limit: float) -> int:
     return 0
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _read_doubles(
     ops: Any, row: int, pos: int, out: int, wide: bool, limit: float
 ) -> tuple[int, int]:
@@ -486,7 +565,7 @@ def _read_doubles(
     return done, 0
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _matrix_row(
     ops: Any,
     pos: int,
@@ -590,11 +669,11 @@ def _matrix_row(
     return pos if pos == end else -TRAILING_BYTES - count * 256
 
 
-@njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def matrix(
     n: int,
-    offsets: int,
-    data: int,
+    begins: Any,
+    ends: Any,
     want: int,
     ids: Any,
     ops: Any,
@@ -610,7 +689,7 @@ def matrix(
     """The values of one schema into their rows of a row-major float matrix.
 
     Args:
-        offsets: address of the first value's offset; data: address that offsets count from.
+        begins, ends: int64 (n,), addresses of the values.
         want: schema id of the values to read; the others are left alone.
         out, width: address of the matrix, bytes of one row; wide: float64, else float32 up to ``limit``.
         codes, where: uint8 and int32 (n,), written: what is wrong, and at which row of the table.
@@ -620,8 +699,7 @@ def matrix(
     for i in range(n):
         if codes[i] != 0 or ids[i] != want:
             continue
-        pos = data + load_i32(offsets + 4 * i) + 5
-        end = data + load_i32(offsets + 4 * i + 4)
+        pos, end = begins[i] + 5, ends[i]
         before = counter[0]
         result = _matrix_row(ops, pos, end, out + width * i, wide, limit, i, slow, counter)
         if result < 0:
@@ -630,7 +708,7 @@ def matrix(
             counter[0] = before
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _null_column(ops: Any, row: int, cols: Any, k: int) -> None:
     """Make a column, and those inside it, null at place k."""
     for inner in range(row, ops[row, NEXT]):
@@ -644,7 +722,7 @@ def _null_column(ops: Any, row: int, cols: Any, k: int) -> None:
             store_i32(offset + 4, load_i32(offset))
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _store_column(kind: int, size: int, pos: int, end: int, values: int, k: int) -> int:
     """One value of fixed width into its column: next position or -code."""
     if kind == DOUBLE:
@@ -692,7 +770,7 @@ def _store_column(kind: int, size: int, pos: int, end: int, values: int, k: int)
     return pos
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _columns_row(ops: Any, pos: int, end: int, cols: Any, k: int) -> int:
     """One record into place k of every column: next position, or what is wrong."""
     row = 0
@@ -751,11 +829,11 @@ def _columns_row(ops: Any, pos: int, end: int, cols: Any, k: int) -> int:
     return pos if pos == end else -TRAILING_BYTES - count * 256
 
 
-@njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def columns(
     n: int,
-    offsets: int,
-    data: int,
+    begins: Any,
+    ends: Any,
     want: int,
     ids: Any,
     ops: Any,
@@ -767,10 +845,10 @@ def columns(
     """The values of one schema into columns, the good rows close together.
 
     Args:
-        offsets, data, want, ids, codes, where: as for ``matrix``.
+        begins, ends, want, ids, codes, where: as for ``matrix``.
         cols: int64 (columns, 3), addresses: values (of text, bytes, arrays, maps, unions: int32 offsets, the first of
             which is 0), one byte of validity per row (0: never null), and for those of varying length the int64
-            address at which each row's bytes lie in ``data``.
+            address at which each row's bytes lie.
         rows: int64 (n,), written: the positions of the good rows.
 
     Returns:
@@ -780,8 +858,7 @@ def columns(
     for i in range(n):
         if codes[i] != 0 or ids[i] != want:
             continue
-        pos = data + load_i32(offsets + 4 * i) + 5
-        end = data + load_i32(offsets + 4 * i + 4)
+        pos, end = begins[i] + 5, ends[i]
         result = _columns_row(ops, pos, end, cols, k)
         if result < 0:
             codes[i] = -result & 255
@@ -792,7 +869,7 @@ def columns(
     return k
 
 
-@njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def gather(k: int, offsets: int, starts: int, out: int) -> None:
     """Copy k pieces to ``out``, each from its start to its offset."""
     for i in range(k):
@@ -800,7 +877,7 @@ def gather(k: int, offsets: int, starts: int, out: int) -> None:
         _copy(out + begin, load_i64(starts + 8 * i), load_i32(offsets + 4 * i + 4) - begin)
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _write_long(out: int, number: int) -> int:
     """A zigzag varint; returns the address after it."""
     left = (number << 1) ^ (number >> 63)
@@ -812,7 +889,7 @@ def _write_long(out: int, number: int) -> int:
     return out + 1
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _decimal_length(values: int) -> int:
     """Bytes that a decimal128 needs in two's complement, as Java's BigInteger counts."""
     fill = 255 if load_u8(values + 15) >= 128 else 0
@@ -826,7 +903,7 @@ def _decimal_length(values: int) -> int:
     return length
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _write_value(kind: int, size: int, values: int, data: int, i: int, out: int) -> int:
     """One value that is there; returns the address after it, or -code."""
     if kind == DOUBLE:
@@ -867,7 +944,7 @@ def _write_value(kind: int, size: int, values: int, data: int, i: int, out: int)
     return out + length
 
 
-@njit(cache=True)
+@compiled(STAMP)
 def _write_row(ops: Any, cols: Any, i: int, out: int) -> int:
     """One record; returns the address after it, or what is wrong."""
     row = 0
@@ -904,7 +981,7 @@ def _write_row(ops: Any, cols: Any, i: int, out: int) -> int:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def encode(n: int, schema_id: int, ops: Any, cols: Any, out: int, offsets: Any) -> int:
     """n records with their five bytes of framing, one after the other.
 

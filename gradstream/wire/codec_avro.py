@@ -1,6 +1,7 @@
 """Avro in Confluent's framing, a whole chunk at a time: values to columns or to one float matrix, and back.
 
-The bytes are read and written by avro_numba's compiled loops, which follow a table made from the writer's schema.
+The bytes are read and written by avro_numba's compiled loops, which follow a table made from the writer's schema; for
+long streams ``prepare`` makes machine code of a schema's own (avro_kernel), which is several times as fast.
 What those loops cannot put into a column (arrays, maps, unions of several types) they check and cut out; fastavro
 then reads those pieces one by one, which is said once per schema through ``logging``. fastavro itself never sees a
 byte that has not been checked: it crashes on deep recursion and believes any count.
@@ -8,6 +9,7 @@ byte that has not been checked: it crashes on deep recursion and believes any co
 
 from __future__ import annotations
 
+import ctypes
 import json
 import time
 from collections.abc import Collection, Sequence
@@ -19,9 +21,10 @@ import pyarrow as pa
 
 from gradstream.errors import DataError
 from gradstream.wire import avro_numba, avro_schema
-from gradstream.wire.avro_chunk import FRAME_REASONS, Chunk, Codes, Selection, Writer
+from gradstream.wire.avro_chunk import FRAME_REASONS, Addresses, Chunk, Codes, Selection, Writer
 from gradstream.wire.avro_columns import Reading, joined
 from gradstream.wire.avro_encode import encode
+from gradstream.wire.avro_kernel import Kernel
 from gradstream.wire.avro_schema import AvroSchema
 from gradstream.wire.decoded import Decoded
 from gradstream.wire.faults import CODES, NUMBER, OK
@@ -54,6 +57,7 @@ class AvroDecoder:
         self.registry = registry
         self.subject = subject
         self._writers: dict[int, Writer] = {}
+        self._kernels: dict[tuple[tuple[str, ...], np.dtype[Any]], list[Kernel]] = {}
         self._last: tuple[tuple[str, ...] | None, np.dtype[Any]] = (None, np.dtype(np.float64))
 
     def columns(self, values: pa.BinaryArray, only: Collection[str] | None = None) -> Decoded:
@@ -93,19 +97,69 @@ class AvroDecoder:
         Null is NULL_FIELD, a column that the writer's schema lacks MISSING_FIELD, infinity NON_FINITE, more than
         float32 can hold OUT_OF_RANGE. Text that is not wanted is passed over unseen, so its UTF-8 is not judged.
         """
+        names, kind = self._asked(columns, dtype)
+        chunk = Chunk.of(values)
+        return self._matrix(chunk, names, kind), chunk.codes
+
+    def matrix_at(
+        self,
+        begins: Addresses,
+        ends: Addresses,
+        columns: Sequence[str],
+        dtype: npt.DTypeLike = np.float64,
+    ) -> tuple[npt.NDArray[Any], Codes]:
+        """As ``matrix``, of values that lie anywhere in memory, such as in a Kafka client's messages.
+
+        Args:
+            begins, ends: int64 (n,), contiguous: the address of each value's first byte, 0 for a tombstone, and the
+                address after its last byte. That memory must live for as long as the call lasts.
+        """
+        names, kind = self._asked(columns, dtype)
+        chunk = Chunk.at(begins, ends)
+        return self._matrix(chunk, names, kind), chunk.codes
+
+    def prepare(
+        self, schema_id: int, columns: Sequence[str], dtype: npt.DTypeLike = np.float64
+    ) -> bool:
+        """Compile, or load from disk, a reader of these columns for records of this schema: worth its seconds where
+        millions of records follow.
+
+        ``matrix`` then takes less than half the time, with the same answer. A schema that cannot be read in a
+        straight line (hundreds of fields of changing kinds), or that lacks a column, goes the general way as before.
+
+        Returns:
+            whether there is such a reader now.
+        """
+        names, kind = self._asked(columns, dtype)
+        known = self._kernels.setdefault((names, kind), [])
+        if any(kernel.schema_id == schema_id for kernel in known):
+            return True
+        if self._code_of(schema_id) != OK:
+            return False
+        selection = self._writers[schema_id].selection(names)
+        if kernel := Kernel.of(schema_id, selection, kind):
+            known.append(kernel)
+        return kernel is not None
+
+    def _asked(
+        self, columns: Sequence[str], dtype: npt.DTypeLike
+    ) -> tuple[tuple[str, ...], np.dtype[Any]]:
         kind = np.dtype(dtype)
         if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
             raise ValueError(f"dtype must be float64 or float32, not {kind}")
         names = tuple(columns)
-        self._last = (names, kind)
-        chunk, out = self._matrix(values, names, kind)
-        return out, chunk.codes
+        self._last = names, kind
+        return names, kind
 
     def _matrix(
-        self, values: pa.BinaryArray, names: tuple[str, ...], dtype: np.dtype[Any]
-    ) -> tuple[Chunk, npt.NDArray[Any]]:
-        chunk = Chunk.of(values)
-        out = np.empty((len(values), len(names)), dtype)
+        self, chunk: Chunk, names: tuple[str, ...], dtype: np.dtype[Any]
+    ) -> npt.NDArray[Any]:
+        out = np.empty((len(chunk.codes), len(names)), dtype)
+        read = 0
+        for kernel in self._kernels.get((names, dtype), ()):
+            read += kernel.read(chunk, out)
+        if read == len(out):
+            return out
         self._judge(chunk)
         for schema_id in chunk.schema_ids():
             selection = self._writers[schema_id].selection(names)
@@ -113,7 +167,7 @@ class AvroDecoder:
                 chunk.condemn(schema_id, selection.code)
             else:
                 fill_matrix(chunk, schema_id, selection, out)
-        return chunk, out
+        return out
 
     def reasons(
         self, values: pa.BinaryArray, row: int, code: int, columns: Sequence[str] | None = None
@@ -128,25 +182,32 @@ class AvroDecoder:
         one = values.slice(row, 1)
         if names is None:
             return self.columns(one).reason(0)
-        chunk, _ = self._matrix(one, names, dtype)
+        chunk = Chunk.of(one)
+        self._matrix(chunk, names, dtype)
         chunk.codes[0] = code
         return self._reason(chunk, 0, names)
 
     def _judge(self, chunk: Chunk) -> None:
-        """Codes for the rows whose frame or schema is wrong; a writer for every other schema."""
+        """Codes for the pending rows whose frame or schema is wrong; a writer for every other schema."""
+        chunk.judge()
         for schema_id in chunk.schema_ids():
-            writer = self._writers.get(schema_id)
-            if writer is None:
-                try:
-                    writer = Writer.of(self.registry, schema_id)
-                except UnknownSchema:
-                    chunk.condemn(schema_id, NUMBER["UNKNOWN_SCHEMA_ID"])
-                    continue
-                self._writers[schema_id] = writer
-            if writer.code != OK:
-                chunk.condemn(schema_id, writer.code)
-            elif self.subject is not None and not self.registry.has(self.subject, schema_id):
-                chunk.condemn(schema_id, NUMBER["SUBJECT_MISMATCH"])
+            if code := self._code_of(schema_id):
+                chunk.condemn(schema_id, code)
+
+    def _code_of(self, schema_id: int) -> int:
+        """What is wrong with every record of a schema."""
+        writer = self._writers.get(schema_id)
+        if writer is None:
+            try:
+                writer = Writer.of(self.registry, schema_id)
+            except UnknownSchema:
+                return NUMBER["UNKNOWN_SCHEMA_ID"]
+            self._writers[schema_id] = writer
+        if writer.code != OK:
+            return writer.code
+        if self.subject is not None and not self.registry.has(self.subject, schema_id):
+            return NUMBER["SUBJECT_MISMATCH"]
+        return OK
 
     def _columns_of(
         self, schema_id: int, chunk: Chunk, only: Collection[str] | None
@@ -191,8 +252,8 @@ def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDA
     counter = np.zeros(1, np.int64)
     avro_numba.matrix(
         n,
-        chunk.offsets,
-        chunk.data,
+        chunk.begins,
+        chunk.ends,
         schema_id,
         chunk.ids,
         selection.ops,
@@ -206,9 +267,9 @@ def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDA
         counter,
     )
     for row, column, address, length, place in slow[: counter[0]].tolist():
-        start = address - chunk.data
-        text = chunk.values.buffers()[2].slice(start, length).to_pybytes()
-        number = float(text)  # the loop has seen that it is one, only not how large exactly
+        number = float(
+            ctypes.string_at(address, length)
+        )  # the loop has seen that it is one, only not how large exactly
         if abs(number) > limit:
             chunk.codes[row], chunk.where[row] = NUMBER["OUT_OF_RANGE"], place
         else:

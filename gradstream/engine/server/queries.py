@@ -31,7 +31,8 @@ from gradstream.wire.writer import Fenced, TransactionAborted, Writer
 
 CHUNK = 16384  # records decoded at once; larger ones fall out of the processor's caches
 COMMIT_ROWS = 1 << 18
-COMMIT_SECONDS = 0.1
+COMMIT_SECONDS = 0.1  # how long a transaction stays open at most while records keep coming
+REST_SECONDS = 0.005  # at least, in which records gather where few come: a transaction costs milliseconds of work
 IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
 RETRY_SECONDS = 1.0
 MAX_ABORTS = 7  # in a row, over about 13 s
@@ -202,18 +203,14 @@ class PersistentQuery:
     def _loop(self, reader: Reader, writer: Writer) -> None:
         began: float | None = None  # of the open transaction
         rows = 0
-        busy = False
         rebalances = 0
         while not self._stop.is_set():
             if self._paused.is_set() and began is None:
                 self._hold(reader)
                 continue
-            left = COMMIT_SECONDS if began is None else began + COMMIT_SECONDS - time.monotonic()
-            if began is None and not busy:
-                records = reader.fetch(1, IDLE_SECONDS)
-            else:
-                records = reader.fetch(CHUNK, max(0.0, left))
-            busy = len(records) > 0
+            # A transaction ends when no more records are at hand: early where they are few, late under load.
+            records = reader.fetch(CHUNK, IDLE_SECONDS if began is None else 0.0)
+            drained = len(records) == 0
             try:
                 if reader.rebalances != rebalances:
                     rebalances = reader.rebalances
@@ -222,7 +219,7 @@ class PersistentQuery:
                     self._rewind(reader)
                     began, rows = None, 0
                     continue
-                if busy:
+                if not drained:
                     if began is None:
                         writer.begin()
                         began = time.monotonic()
@@ -231,10 +228,12 @@ class PersistentQuery:
                 elif began is None and self._passed_markers(reader):
                     writer.begin()
                     self._commit(reader, writer)
-                due = began is not None and time.monotonic() - began >= COMMIT_SECONDS
-                if began is not None and (due or rows >= COMMIT_ROWS):
-                    self._commit(reader, writer)
+                due = drained or rows >= COMMIT_ROWS
+                if began is not None and (due or time.monotonic() - began >= COMMIT_SECONDS):
+                    took = self._commit(reader, writer)
                     began, rows = None, 0
+                    if drained:
+                        self._stop.wait(max(REST_SECONDS, took))
             except TransactionAborted as error:
                 writer.abort()
                 self._rewind(reader)
@@ -297,7 +296,9 @@ class PersistentQuery:
         now = reader.position()
         return any(now.get(at, stood) > stood for at, stood in self._stands.items())
 
-    def _commit(self, reader: Reader, writer: Writer) -> None:
+    def _commit(self, reader: Reader, writer: Writer) -> float:
+        """Commits; the seconds that it took."""
+        started = time.monotonic()
         stands = reader.position()
         writer.commit(stands, reader.group_metadata())
         self._stands = stands
@@ -305,6 +306,7 @@ class PersistentQuery:
         self.trouble = None
         self._aborts = 0
         self._first.clear()
+        return time.monotonic() - started
 
     def _remember_first(self, records: Records) -> None:
         """The first offset of each partition since the last commit, to go back to where the group has none."""

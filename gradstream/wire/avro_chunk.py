@@ -18,7 +18,7 @@ import pyarrow as pa
 from gradstream.errors import DataError
 from gradstream.wire import avro_numba, avro_schema
 from gradstream.wire.avro_schema import Node, Table
-from gradstream.wire.compiled import on_disk
+from gradstream.wire.compiled import announce
 from gradstream.wire.faults import NUMBER, OK
 from gradstream.wire.registry import Registry
 
@@ -132,18 +132,9 @@ def address(buffer: pa.Buffer | None) -> int:
     return 0 if buffer is None else int(buffer.address)
 
 
-_announced = False
-
-
 def announce_compilation() -> None:
     """Say, before the first call, when the loops must be compiled, which happens once per machine."""
-    global _announced
-    if _announced:
-        return
-    _announced = True
-    if not on_disk(avro_numba.matrix):
-        # A warning only so that it is seen: a first start that takes seconds longer has to say why.
-        log.warning("compiling the Avro codec, once on this machine (some seconds)")
+    announce(avro_numba.matrix, "Avro codec")
 
 
 @dataclass(frozen=True, slots=True)

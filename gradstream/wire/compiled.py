@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
+log = logging.getLogger(__name__)
+
+_announced: set[str] = set()
 
 
 def stamp(*modules: ModuleType) -> str:
@@ -27,6 +30,8 @@ def compiled(made_from: str, *, nogil: bool = False) -> Callable[[Callable[..., 
 
     Where nothing can be written on disk, each process compiles anew.
     """
+
+    import numba  # slow, and whoever only asks what is on disk does without
 
     def decorate(function: Callable[..., Any]) -> Any:
         function.__qualname__ = f"{function.__qualname__}_{made_from}"
@@ -47,3 +52,18 @@ def on_disk(dispatcher: Any) -> bool:
         return False
     name = f"{Path(dispatcher.py_func.__code__.co_filename).stem}.{dispatcher.py_func.__qualname__}"
     return any(Path(folder).glob(f"{name}-*.nbi"))
+
+
+def announce(loop: Any, what: str) -> None:
+    """Say, before the first call of a loop, when it must be compiled.
+
+    Args:
+        loop: what numba.njit made.
+        what: whose loop it is, such as ``DELIMITED codec``.
+    """
+    if what in _announced:
+        return
+    _announced.add(what)
+    if not on_disk(loop):
+        # A warning only so that it is seen: a first start that takes seconds longer has to say why.
+        log.warning("compiling the %s, once on this machine (some seconds)", what)

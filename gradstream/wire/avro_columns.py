@@ -139,10 +139,7 @@ class Reading:
         if node.kind == avro_schema.ENUM:
             index = pa.Array.from_buffers(pa.int32(), k, [bits, pa.py_buffer(values)], nulls)
             return pa.array(node.symbols, pa.string()).take(index)
-        array = pa.Array.from_buffers(kind, k, [bits, pa.py_buffer(values)], nulls)
-        if node.kind in DECIMALS:
-            self._check_digits(row, node, array)
-        return array
+        return pa.Array.from_buffers(kind, k, [bits, pa.py_buffer(values)], nulls)
 
     def _children(self, row: int) -> list[pa.Array]:
         inner, arrays = row + 1, []
@@ -159,18 +156,6 @@ class Reading:
         out = np.empty(total, np.uint8)
         avro_numba.gather(self.count, offsets.ctypes.data, starts.ctypes.data, out.ctypes.data)
         return offsets, out
-
-    def _check_digits(self, row: int, node: Node, array: pa.Array) -> None:
-        """Note the rows whose decimal has more digits than its type."""
-        try:
-            array.validate(full=True)
-        except pa.ArrowInvalid:
-            limit = 10**node.precision
-            for place in range(len(array)):
-                raw = array.buffers()[1].slice(16 * place, 16).to_pybytes()
-                number = int.from_bytes(raw, "little", signed=True)
-                if array[place].is_valid and not -limit < number < limit:
-                    self.bad.setdefault(int(self.rows[place]), (NUMBER["BAD_DECIMAL"], row))
 
     def _pieces(
         self, row: int, node: Node, cut: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]

@@ -26,7 +26,7 @@ from gradstream.wire.faults import NUMBER
 
 # Numba takes module globals as constants.
 STAMP = stamp(sys.modules[__name__], avro, faults)
-KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN = range(7)
+KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN, PRECISION = range(8)
 PLAIN, NULL_FIRST = avro.PLAIN, avro.NULL_FIRST
 NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE = (
     avro.NULL,
@@ -57,8 +57,23 @@ LOW63 = (1 << 63) - 1
 HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x8080808080808080 as int64
 EXACT = 1 << 53
 POWERS = np.array([10.0**power for power in range(39)])
+# 10**precision, and at -precision its negative, as two halves of 64 bits; the lower one with its highest bit turned
+# over, so that signed numbers compare as unsigned ones do.
+TOP_BIT = -(1 << 63)
+HALVES = np.array(
+    [
+        (limit >> 64, (limit & (1 << 64) - 1) + TOP_BIT)
+        for limit in (
+            *(10**digits for digits in range(39)),
+            *(-(10**digits) for digits in range(38, 0, -1)),
+        )
+    ],
+    np.int64,
+)
 
 PENDING = 255  # the code of a value that nobody has looked at yet
+
+INFINITY, NAN = np.frombuffer(b"INFINITY", np.uint8), np.frombuffer(b"NAN", np.uint8)
 
 # How text reads as a number.
 NUMBER_EXACT, NUMBER_SLOW, NUMBER_INFINITE, NUMBER_NOT = range(4)
@@ -195,14 +210,16 @@ def _is_utf8(pos: int, end: int) -> bool:
 
 
 @compiled(STAMP)
-def _is_word(pos: int, end: int, first: int, second: int) -> bool:
-    """Whether the bytes from pos are 'nan', 'inf' or 'infinity' in any case, told by the first letters."""
-    return (
-        end - pos in (3, 8)
-        and load_u8(pos) | 32 == first
-        and load_u8(pos + 1) | 32 == second
-        and load_u8(pos + 2) | 32 in (0x6E, 0x66)
-    )
+def _is_infinite(pos: int, end: int) -> bool:
+    """Whether the bytes from pos are 'nan', 'inf' or 'infinity' in any case."""
+    if end - pos != 3 and end - pos != 8:
+        return False
+    nan, infinity = end - pos == 3, True
+    for place in range(end - pos):
+        letter = load_u8(pos + place) & ~32
+        infinity = infinity and letter == INFINITY[place]
+        nan = nan and letter == NAN[place % 3]
+    return nan or infinity
 
 
 @compiled(STAMP)
@@ -215,7 +232,7 @@ def _read_text_number(pos: int, end: int) -> tuple[float, int]:
     if pos < end and load_u8(pos) in (0x2B, 0x2D):
         negative = load_u8(pos) == 0x2D
         pos += 1
-    if _is_word(pos, end, 0x6E, 0x61) or _is_word(pos, end, 0x69, 0x6E):
+    if _is_infinite(pos, end):
         return 0.0, NUMBER_INFINITE
     mantissa = 0
     digits = 0
@@ -294,22 +311,30 @@ def _read_decimal(pos: int, length: int, scale: int) -> float:
 
 
 @compiled(STAMP)
-def _store_decimal(to: int, pos: int, length: int) -> bool:
-    """Big-endian bytes as Arrow's 16 little-endian ones; False if there are none or they need more than 16."""
+def _read_digits(pos: int, length: int, precision: int) -> tuple[bool, int, int]:
+    """(good, high, low): big-endian bytes as two halves of 128 bits; not good if empty or of too many digits."""
     if length == 0:
-        return False
-    fill = 255 if load_u8(pos) >= 128 else 0
+        return False, 0, 0
+    sign = -1 if load_u8(pos) >= 128 else 0
     while length > 16:
-        if load_u8(pos) != fill:
-            return False
+        if load_u8(pos) != sign & 255:
+            return False, 0, 0
         pos += 1
         length -= 1
-    if length == 16 and (load_u8(pos) >= 128) != (fill == 255):
-        return False
-    for place in range(16):
-        byte = load_u8(pos + length - 1 - place) if place < length else fill
-        store_u8(to + place, byte)
-    return True
+    high, low = sign, sign
+    for place in range(length):
+        high = (high << 8) | ((low >> 56) & 255)
+        low = (low << 8) | load_u8(pos + place)
+    if (high < 0) != (sign < 0):
+        return False, 0, 0
+    order = low ^ TOP_BIT
+    above = high > HALVES[-precision, 0] or (
+        high == HALVES[-precision, 0] and order > HALVES[-precision, 1]
+    )
+    below = high < HALVES[precision, 0] or (
+        high == HALVES[precision, 0] and order < HALVES[precision, 1]
+    )
+    return above and below, high, low
 
 
 @compiled(STAMP)
@@ -366,8 +391,13 @@ def _check_simple(ops: Any, row: int, pos: int, end: int) -> int:
         _, start = _read_length(start, end)
         if not _is_utf8(start, pos):
             return -BAD_UTF8
-    if kind == DECIMAL and load_u8(start) == 0:
-        return -BAD_DECIMAL
+    if kind in (DECIMAL, DECIMAL_FIXED):
+        length = pos - start
+        if kind == DECIMAL:
+            length, start = _read_length(start, end)
+        good, _, _ = _read_digits(start, length, ops[row, PRECISION])
+        if not good:
+            return -BAD_DECIMAL
     return pos
 
 
@@ -723,7 +753,9 @@ def _null_column(ops: Any, row: int, cols: Any, k: int) -> None:
 
 
 @compiled(STAMP)
-def _store_column(kind: int, size: int, pos: int, end: int, values: int, k: int) -> int:
+def _store_column(
+    kind: int, size: int, precision: int, pos: int, end: int, values: int, k: int
+) -> int:
     """One value of fixed width into its column: next position or -code."""
     if kind == DOUBLE:
         if end - pos < 8:
@@ -747,15 +779,20 @@ def _store_column(kind: int, size: int, pos: int, end: int, values: int, k: int)
             return -TRUNCATED
         _copy(values + size * k, pos, size)
         return pos + size
-    if kind == DECIMAL_FIXED:
-        if end - pos < size:
+    if kind in (DECIMAL, DECIMAL_FIXED):
+        length = size
+        if kind == DECIMAL:
+            length, pos = _read_length(pos, end)
+            if pos < 0:
+                return pos
+        elif end - pos < size:
             return -TRUNCATED
-        return pos + size if _store_decimal(values + 16 * k, pos, size) else -BAD_DECIMAL
-    if kind == DECIMAL:
-        length, pos = _read_length(pos, end)
-        if pos < 0:
-            return pos
-        return pos + length if _store_decimal(values + 16 * k, pos, length) else -BAD_DECIMAL
+        good, high, low = _read_digits(pos, length, precision)
+        if not good:
+            return -BAD_DECIMAL
+        store_i64(values + 16 * k, low)
+        store_i64(values + 16 * k + 8, high)
+        return pos + length
     number, pos = _read_long(pos, end)
     if pos < 0:
         return pos
@@ -818,7 +855,8 @@ def _columns_row(ops: Any, pos: int, end: int, cols: Any, k: int) -> int:
         elif dest < 0:
             pos = _skip(kind, ops[row, SIZE], pos, end)
         else:
-            pos = _store_column(kind, ops[row, SIZE], pos, end, cols[dest, 0], k)
+            size, precision = ops[row, SIZE], ops[row, PRECISION]
+            pos = _store_column(kind, size, precision, pos, end, cols[dest, 0], k)
         if pos < 0:
             return pos - row * 256
         if dest >= 0 and (several or kind in (STRING, BYTES)):

@@ -73,6 +73,7 @@ ARROW = {
 }
 DEEPEST = 32
 LARGEST = 20_000  # nodes; types used twice count twice, or 32 doublings would fill the memory
+LARGEST_FIXED = 1 << 20  # bytes; a column of fixed width takes that much for each null, too
 LARGEST_PRECISION = 38  # of Arrow's decimal128; beyond, the bytes stay bytes
 BARE = "value"  # the column's name when the schema is no record
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
@@ -213,27 +214,44 @@ class _Reader:
         if kind == RECORD:
             node = self._record(schema, full.rpartition(".")[0], depth)
         elif kind == ENUM:
-            symbols = tuple(map(str, schema.get("symbols") or ()))
+            symbols = tuple(_word(one) for one in _listed(schema, "symbols"))
             node = Node(ENUM, size=len(symbols), symbols=symbols)
         else:
             size = schema.get("size")
             if not isinstance(size, int) or not 0 <= size < 2**31:
                 raise _invalid(f"size {size!r} of {full!r}")
+            if size > LARGEST_FIXED:
+                raise DataError("TOO_LARGE", f"the Avro type {full} takes {size:,} bytes")
             node = _with_logical(Node(FIXED, size=size), schema)
         self.names[full] = node
         return node
 
     def _record(self, schema: Mapping[str, Any], namespace: str, depth: int) -> Node:
         fields = []
-        for given in schema.get("fields") or ():
+        for given in _listed(schema, "fields"):
             if not isinstance(given, dict) or "name" not in given or "type" not in given:
                 raise _invalid(f"a field without name or type: {given!r}")
             node = self.read(given["type"], namespace, depth - 1)
             default = (given["default"],) if "default" in given else ()
-            fields.append(replace(node, name=str(given["name"]), default=default))
+            fields.append(replace(node, name=_word(given["name"]), default=default))
         if len({one.name for one in fields}) < len(fields):
             raise _invalid("two fields of one name")
         return _over(Node(RECORD, children=tuple(fields)))
+
+
+def _listed(schema: Mapping[str, Any], key: str) -> list[Any]:
+    """What a schema has under a key: a list, perhaps none."""
+    found = schema.get(key) or []
+    if not isinstance(found, list):
+        raise _invalid(f"{key!r} is no list")
+    return found
+
+
+def _word(name: Any) -> str:
+    """A name of a field or symbol: any text that can be written as UTF-8."""
+    if not isinstance(name, str) or any("\ud800" <= one <= "\udfff" for one in name):
+        raise _invalid(f"{name!r} is no name")
+    return name
 
 
 def _over(node: Node) -> Node:
@@ -371,7 +389,7 @@ def plain_schema(node: Node) -> Any:
 
 
 # Columns of the table: what the kernels do, one row per node, a node's children right after it.
-KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN = range(7)
+KIND, WRITTEN, SIZE, SCALE, NEXT, DEST, RUN, PRECISION = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +397,8 @@ class Table:
     """A schema as numbers.
 
     Attributes:
-        ops: int64, shape (nodes, 7): kind, union, size, scale, row after the node's last child, destination
-            (-1: skip), number of doubles in a row that are written alike and all wanted.
+        ops: int64, shape (nodes, 8): kind, union, size, scale, row after the node's last child, destination
+            (-1: skip), number of doubles in a row that are written alike and all wanted, precision.
         names: dotted name of each row, for messages.
         nodes: the node of each row.
     """
@@ -397,7 +415,7 @@ def table(root: Node) -> Table:
     nodes: list[Node] = []
 
     def add(node: Node, name: str) -> None:
-        row = [node.kind, node.union, node.size, node.scale, 0, -1, 0]
+        row = [node.kind, node.union, node.size, node.scale, 0, -1, 0, node.precision]
         rows.append(row)
         names.append(name)
         nodes.append(node)
@@ -407,7 +425,7 @@ def table(root: Node) -> Table:
 
     for column in columns_of(root):
         add(column, column.name)
-    ops = np.array(rows, np.int64).reshape(-1, 7)
+    ops = np.array(rows, np.int64).reshape(-1, 8)
     return Table(np.ascontiguousarray(ops), tuple(names), tuple(nodes))
 
 

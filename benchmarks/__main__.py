@@ -36,10 +36,12 @@ PLAN = {
     "learn": 10,
     "fetch": 40,
     "train": 50,
+    "exactly_once": 50,
     "fraud": 20,
     "produce": 20,
     "engine": 30,
-    "scaling": 120,
+    "latency": 60,
+    "scaling": 150,
     "memory": 70,
 }
 BACKENDS = "backends"
@@ -51,10 +53,12 @@ limits of its parts; and the backends against NumPy.
   gradstream bench                  all
   gradstream bench train decode     some
   gradstream bench backends --help  the backends only, with flags of their own
+  gradstream bench peers --help     beside River, Quix Streams, Bytewax, Pathway …
   gradstream bench page RECORD …    a page's tables and pictures, from what runs have written
   gradstream bench guard            whether a hot path has become slower"""
 OTHERS = {
     BACKENDS: "benchmarks.backends.compare",
+    "peers": "benchmarks.peers.compare",
     "page": "benchmarks.page",
     "guard": "benchmarks.guard",
 }
@@ -145,7 +149,7 @@ def flags() -> command.Parser:
     add(
         "--quick",
         action="store_true",
-        help="a twentieth of the records, no repeats: shows that everything works, and nothing else",
+        help="a fiftieth of the records, no repeats: shows that everything works, and nothing else",
     )
     add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: %(default)s")
     return parser

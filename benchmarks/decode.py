@@ -48,7 +48,7 @@ def measure(services: Services) -> list[Figure]:
             rates = in_turns(
                 len(values),
                 {
-                    OURS: _ours(decoder, values, rows.schema.names),
+                    OURS: _ours(decoder, schema_id, values, rows.schema.names),
                     FASTAVRO: _theirs(decoder, values, rows.schema.names, schema),
                     COPY: _copy(values),
                 },
@@ -61,8 +61,12 @@ def measure(services: Services) -> list[Figure]:
     return figures
 
 
-def _ours(decoder: AvroDecoder, values: pa.BinaryArray, names: list[str]) -> Callable[[], None]:
+def _ours(
+    decoder: AvroDecoder, schema_id: int, values: pa.BinaryArray, names: list[str]
+) -> Callable[[], None]:
+    """Prepared for the schema, as the trainer's decoder is."""
     chunks = [values[first : first + CHUNK] for first in range(0, len(values), CHUNK)]
+    assert decoder.prepare(schema_id, names)
     decoder.matrix(values[:10], names)  # loads the compiled code
 
     def work() -> None:

@@ -11,7 +11,7 @@ class Effort:
     """Of this process.
 
     Attributes:
-        quick: a twentieth of the records, and no repeats; figures are worth nothing then.
+        quick: a fiftieth of the records, and no repeats; figures are worth nothing then.
         say: called with what is being measured now.
     """
 
@@ -24,7 +24,7 @@ NOW = Effort(say=lambda text: None)
 
 def rows(count: int) -> int:
     """How many records to take where all of them are so many."""
-    return max(1, count // 20) if NOW.quick else count
+    return max(1, count // 50) if NOW.quick else count
 
 
 def repeats(count: int) -> int:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks import kernels, topics
-from gradstream.wire import codec_delimited
+from gradstream.wire import codec_delimited, gather
 from gradstream.wire.codec_avro import AvroDecoder, AvroSchema, encode
+from gradstream.wire.held import Held, columns
 from gradstream.wire.registry import Registry, Schema
 from producers.fraud import Fraud
 from producers.schemas import avro_schema
@@ -26,6 +27,8 @@ CHUNK = 8192  # records, as the trainer fetches them
 TEXTS = 1024  # rows of 600 bytes
 BATCH = 256
 SCHEMA_ID = 7
+WORDS, VALUE = 8, 96  # of a message, without what is librdkafka's own; bytes of its value
+FRAME = 5  # bytes before the Avro body: a zero and the schema id
 KINDS = {pa.float64(): kernels.DOUBLE, pa.int32(): kernels.INTEGER, pa.string(): kernels.TEXT}
 
 
@@ -40,8 +43,10 @@ class Hot(NamedTuple):
 def paths() -> Iterator[Hot]:
     """All of them, made one after the other."""
     plain, fraud = topics.plain_rows(CHUNK), topics.fraud_rows(CHUNK // 4)
-    yield avro_read("Avro to matrix, 11 doubles", plain, topics.plain_schema(10), 0)
-    yield avro_read("Avro to matrix, payments", fraud, avro_schema(fraud.schema), kernels.NULLABLE)
+    payments = avro_schema(fraud.schema)
+    yield avro_copied("Avro to matrix, 11 doubles", plain, topics.plain_schema(10))
+    yield avro_read("Avro to matrix, payments", fraud, payments, prepared=True)
+    yield avro_read("Avro to matrix, any schema", fraud, payments, prepared=False)
     yield avro_write("payments to Avro", fraud)
     texts: pa.RecordBatch = next(iter(Fraud(rows=TEXTS).batches()))
     yield delimited_read("DELIMITED to columns, payments", texts)
@@ -50,21 +55,39 @@ def paths() -> Iterator[Hot]:
     for name, kernel in (("numpy", kernels.descend_in_numpy), ("numba", kernels.descend)):
         yield steps(f"steps on batches of {BATCH}, {name}", name, kernel, X, y)
     yield batches("batches of one partition", X, y)
+    yield gathered("librdkafka's messages to columns")
 
 
-def avro_read(name: str, rows: pa.RecordBatch, schema: AvroSchema, nullable: int) -> Hot:
-    registry = Registry("http://127.0.0.1")  # never asked
-    registry.remember(Schema(SCHEMA_ID, "AVRO", json.dumps(schema)))
-    decoder, values = AvroDecoder(registry), encode(rows, schema, SCHEMA_ID)
+def avro_copied(name: str, rows: pa.RecordBatch, schema: AvroSchema) -> Hot:
+    """Doubles only, which a decoder for the schema can copy: the kernel is NumPy's copy of the same bytes."""
+    decoder, values = _decoder(schema), encode(rows, schema, SCHEMA_ID)
+    data = np.frombuffer(values.buffers()[2], np.uint8)[: _ends(values)[-1]]
+    bodies = data.reshape(len(rows), -1)[:, FRAME:]
+    out = np.empty_like(bodies)
+    names = rows.schema.names
+    assert decoder.prepare(SCHEMA_ID, names)
+    return Hot(name, lambda: decoder.matrix(values, names), lambda: np.copyto(out, bodies))
+
+
+def avro_read(name: str, rows: pa.RecordBatch, schema: AvroSchema, prepared: bool) -> Hot:
+    """Args: prepared: whether the decoder is compiled for the schema, as the trainer's is."""
+    decoder, values = _decoder(schema), encode(rows, schema, SCHEMA_ID)
     data, ends = np.frombuffer(values.buffers()[2], np.uint8), _ends(values)
-    kinds = np.array([KINDS[column.type] + nullable for column in rows.columns])
+    kinds = np.array([KINDS[column.type] + kernels.NULLABLE for column in rows.columns])
     out = np.empty((len(rows), len(kinds)), np.int64)
     names = rows.schema.names
+    assert not prepared or decoder.prepare(SCHEMA_ID, names)
     return Hot(
         name,
         lambda: decoder.matrix(values, names),
         lambda: kernels.read_avro(data, ends, kinds, out),
     )
+
+
+def _decoder(schema: AvroSchema) -> AvroDecoder:
+    registry = Registry("http://127.0.0.1")  # never asked
+    registry.remember(Schema(SCHEMA_ID, "AVRO", json.dumps(schema)))
+    return AvroDecoder(registry)
 
 
 def avro_write(name: str, rows: pa.RecordBatch) -> Hot:
@@ -140,6 +163,30 @@ def batches(
             np.copyto(target, X)
 
     return Hot(name, path, kernel)
+
+
+def gathered(name: str) -> Hot:
+    """Messages as librdkafka lends them, of which nothing is given back; the kernel copies their values."""
+    words = np.zeros((CHUNK, WORDS + VALUE // 8), np.int64)
+    at = words.ctypes.data + words.strides[0] * np.arange(CHUNK)
+    words[:, gather.TOPIC] = 1
+    words[:, gather.PAYLOAD] = at + 8 * WORDS
+    words[:, gather.PAYLOAD_LENGTH] = VALUE
+    words[:, gather.OFFSET] = np.arange(CHUNK)
+    values = words[:, WORDS:].view(np.uint8)
+    out = np.empty_like(values)
+    held = Held()
+    held._timestamp, held._destroy = kernels.no_timestamp.address, kernels.no_destroy.address
+    held._errors = np.zeros(CHUNK, np.int64)
+
+    def path() -> None:
+        held._messages = at.copy()
+        held._state[:] = 0
+        held._state[gather.TO] = CHUNK
+        found = held.sort_out(CHUNK, 1 << 30)
+        held.gather(found.n, columns(found))
+
+    return Hot(name, path, lambda: np.copyto(out, values))
 
 
 def _matrix(rows: pa.RecordBatch) -> tuple[Floats, Floats]:

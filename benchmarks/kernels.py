@@ -131,3 +131,14 @@ def descend_in_numpy(X, y, w, size, rate):
         rows = X[first : first + size]
         error = rows @ w - y[first : first + size]
         w -= rate * 2 / size * (rows.T @ error)
+
+
+@numba.cfunc("int64(int64, int64)", cache=True)
+def no_timestamp(message, kind):
+    """Stands for rd_kafka_message_timestamp."""
+    return message
+
+
+@numba.cfunc("void(int64)", cache=True)
+def no_destroy(message):
+    """Stands for rd_kafka_message_destroy."""

@@ -6,7 +6,7 @@ Where the page says ``<!-- page: figures train fetch -->``, the text up to ``<!-
     figures NAME …  those of files, as one table
     missed          all goals that were missed
     backends        the comparison of backends
-    picture NAME    scaling or backends, drawn into the folder of pictures
+    peers           the comparison with other libraries
 
 Records are kept in ``results/``, so that page, pictures and records can be held together by a test.
 """
@@ -26,6 +26,7 @@ from benchmarks import picture, tables
 from benchmarks.backends import plot
 from benchmarks.backends import tables as backend_tables
 from benchmarks.backends.outcome import Comparison
+from benchmarks.peers import page as of_peers
 from benchmarks.record import Record
 from gradstream import command
 from gradstream.console import notes
@@ -35,9 +36,10 @@ HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 RESULTS = HERE / "results"
 PICTURES = HERE.parent / "docs"
-FIGURES, BACKENDS = "benchmarks.json", "backends.json"
+RECORDS = FIGURES, BACKENDS, PEERS = "benchmarks.json", "backends.json", "peers.json"
 SOURCE = "Source"  # the entry of a picture that tells which record it was drawn from
 PART = re.compile(r"(<!-- page: (?!end)([^>]*?) -->\n).*?(<!-- page: end -->)", re.DOTALL)
+QUICK = "**A quick run: these figures show that everything works, and nothing else.**"
 ABOUT = """\
 Put the figures of runs on the page: its tables and pictures are made from their
 records, so that they can say nothing else. Without records: from those kept."""
@@ -59,6 +61,13 @@ class Kept:
         told = json.loads((self.folder / BACKENDS).read_text())
         return told["machine"], [Comparison.of_record(c, told["quick"]) for c in told["cases"]]
 
+    @property
+    def peers(self) -> dict[str, Any]:
+        """As their comparison writes it; empty where there is none yet."""
+        path = self.folder / PEERS
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
     def mark(self, name: str) -> dict[str, str]:
         """What tells in a picture which record it is from."""
         return {SOURCE: hashlib.sha256((self.folder / name).read_bytes()).hexdigest()}
@@ -77,12 +86,12 @@ def machine(kept: Kept) -> Iterable[str]:
     yield f"{machine_line(record.machine)}. The files took {sum(record.seconds.values()) / 60:.0f} minutes. Every repeat: [results/{FIGURES}](results/{FIGURES})."
     if record.quick:
         yield ""
-        yield "**A quick run: these figures show that everything works, and nothing else.**"
+        yield QUICK
 
 
 def figures(kept: Kept, *names: str) -> Iterable[str]:
     record = kept.figures
-    yield from tables.markdown([each for name in names for each in record.figures.get(name, [])])
+    yield from tables.markdown({name: record.figures.get(name, []) for name in names})
     for name in names:
         if name not in record.figures:
             why = record.failed.get(name, "it was left out")
@@ -90,9 +99,14 @@ def figures(kept: Kept, *names: str) -> Iterable[str]:
 
 
 def missed(kept: Kept) -> Iterable[str]:
-    found = [each for figures in kept.figures.figures.values() for each in figures]
-    lines = [line for each in found for line in tables.missed(each)]
-    yield from (f"- {line}" for line in lines)
+    files = kept.figures.figures.items()
+    lines = [
+        f"- {file}: {line}"
+        for file, found in files
+        for each in found
+        for line in tables.missed(each)
+    ]
+    yield from lines
     if not lines:
         yield "All goals were reached in this run."
 
@@ -103,11 +117,22 @@ def backends(kept: Kept) -> Iterable[str]:
     yield from backend_tables.markdown(comparisons)
 
 
+def peers(kept: Kept) -> Iterable[str]:
+    if not (told := kept.peers):
+        yield "Not measured yet."
+        return
+    yield f"{machine_line(told['machine'])}. Every repeat: [results/{PEERS}](results/{PEERS}).\n"
+    if told["quick"]:
+        yield f"{QUICK}\n"
+    yield from of_peers.markdown(told)
+
+
 PARTS: dict[str, Callable[..., Iterable[str]]] = {
     "machine": machine,
     "figures": figures,
     "missed": missed,
     "backends": backends,
+    "peers": peers,
 }
 
 
@@ -136,18 +161,20 @@ def draw(kept: Kept, folder: Path) -> None:
     points = [each for figures in record.figures.values() for each in figures]
     caption = f"best of the repeats · {machine_line(record.machine)}".replace("; ", "\n")
     picture.draw(tables.lines(points), caption, folder / "scaling.png", kept.mark(FIGURES))
+    if told := kept.peers:
+        of_peers.draw(told, folder / "peers.png", kept.mark(PEERS))
 
 
 def main(argv: list[str]) -> int:
     parser = command.parser("bench page", ABOUT)
     parser.add_argument(
-        "records", nargs="*", type=Path, metavar="RECORD", help=f"{FIGURES} or {BACKENDS}"
+        "records", nargs="*", type=Path, metavar="RECORD", help=f"of {', '.join(RECORDS)}"
     )
     given = parser.parse_args(argv)
     for record in given.records:
-        if record.name not in (FIGURES, BACKENDS) or not record.is_file():
+        if record.name not in RECORDS or not record.is_file():
             raise UsageError(
-                "BAD_RECORD", f"{record} is no {FIGURES} or {BACKENDS} that a run has written"
+                "BAD_RECORD", f"{record} is none of {', '.join(RECORDS)} that a run has written"
             )
         if record.resolve().parent != RESULTS:
             shutil.copyfile(record, RESULTS / record.name)

@@ -47,7 +47,7 @@ def _figure(services: Services, features: int) -> Figure:
         return sent.seconds
 
     rates = in_turns(rows, {OURS: ours, BARE: _bare(services, topic, values)})
-    name = f"produce regression, {features} feature{'s' * (features > 1)}, DELIMITED"
+    name = f"regression, {features} feature{'s' * (features > 1)}, DELIMITED"
     return Figure(name, rates[OURS], BARE, rates[BARE], 0.6)
 
 

@@ -14,7 +14,7 @@ QUESTION = "topic → trained over features, batch sizes and partitions"
 FEATURES = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024, 8192)
 PARTITIONS = (1, 2, 4, 8, 16)
-ROWS = 500_000
+ROWS = 1_000_000
 NUMBERS = 40_000_000  # of a topic, at most: 320 MB
 OURS = "gradstream, Numba"
 

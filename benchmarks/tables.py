@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -85,14 +85,15 @@ def terminal(title: str, figures: Sequence[Figure]) -> Table:
     return shown
 
 
-def markdown(figures: Sequence[Figure]) -> Iterator[str]:
-    """The same for a page; what has missed its goal in italics."""
+def markdown(files: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
+    """The figures of some files for a page, by the file's name; what has missed its goal in italics."""
     yield "| measured | best | spread | ratio | goal |"
     yield "|---|---|---|---|---|"
-    for row in rows(figures):
-        name = f"against {row.measured}" if row.below else f"**{row.measured}**"
-        goal = f"*{row.goal}: missed*" if row.reached is False else row.goal
-        yield f"| {name} | {row.best} | {row.spread} | {row.ratio} | {goal} |"
+    for file, figures in files.items():
+        for row in rows(figures):
+            name = f"against {row.measured}" if row.below else f"**{file}: {row.measured}**"
+            goal = f"*{row.goal}: missed*" if row.reached is False else row.goal
+            yield f"| {name} | {row.best} | {row.spread} | {row.ratio} | {goal} |"
 
 
 def missed(figure: Figure) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from gradstream import command
-from gradstream.wire import codec_avro, delimited_columns, gather
+from gradstream.wire import codec_avro, delimited_columns, gather, hand_over
 
 
 def main(argv: list[str]) -> int:
@@ -13,6 +13,7 @@ def main(argv: list[str]) -> int:
     codec_avro.compile_all()
     delimited_columns.compile_all()
     gather.compile_all()
+    hand_over.compile_all()
     return 0
 
 

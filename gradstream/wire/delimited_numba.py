@@ -20,6 +20,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from gradstream.wire import avro_numba
 from gradstream.wire.avro_numba import (
     _copy,
     _is_utf8,
@@ -31,6 +32,7 @@ from gradstream.wire.avro_numba import (
     store_i64,
     store_u8,
 )
+from gradstream.wire.compiled import compiled, stamp
 
 INT, LONG, DOUBLE, TEXT, PASSED = range(5)  # PASSED is text that nobody reads
 
@@ -96,7 +98,7 @@ def _as_double(typingctx: Any, bits: Any) -> Any:
     return types.float64(types.uint64), codegen
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _nearest(digits: Any, power: int) -> tuple[bool, float]:
     """(whether it can be told, the double nearest to digits · 10**power); digits is a uint64."""
     if digits == _U0:
@@ -133,7 +135,7 @@ def _nearest(digits: Any, power: int) -> tuple[bool, float]:
     return True, _as_double(np.uint64(exponent) << _U52 | fraction & _FRACTION)
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _eight_digits(word: Any) -> bool:
     """Whether eight bytes, read as one little-endian uint64, are all digits."""
     upper = word & np.uint64(0xF0F0F0F0F0F0F0F0)
@@ -141,7 +143,7 @@ def _eight_digits(word: Any) -> bool:
     return upper | carried >> np.uint64(4) == np.uint64(0x3333333333333333)
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _value_of_eight(word: Any) -> Any:
     """What eight digits mean: pairs, then fours, then all, each step one multiplication for all of them."""
     word = word & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -150,7 +152,7 @@ def _value_of_eight(word: Any) -> Any:
     return word * np.uint64(42949672960001) >> np.uint64(32)
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _digits(pos: int, end: int, number: Any) -> tuple[Any, int]:
     """(number with the digits from pos on appended, the position after them); uint64, wrong beyond 19 digits."""
     while end - pos >= 8:
@@ -168,7 +170,7 @@ def _digits(pos: int, end: int, number: Any) -> tuple[Any, int]:
     return number, pos
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _integer(pos: int, end: int) -> tuple[Any, int]:
     """(number, position after it), which is -1 where the exact path must see it."""
     if pos == end:
@@ -183,7 +185,7 @@ def _integer(pos: int, end: int) -> tuple[Any, int]:
     return -value if negative else value, after
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _double(pos: int, end: int) -> tuple[float, int]:
     """As _integer, for a DOUBLE in decimal digits."""
     negative = load_u8(pos) == _MINUS
@@ -215,7 +217,7 @@ def _double(pos: int, end: int) -> tuple[float, int]:
     return -value if negative else value, after
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _text_end(pos: int, end: int, delimiter: int) -> tuple[int, int]:
     """(where a field without quotes ends, all its bytes or-ed); -1 where the exact path must see it."""
     seen = 0
@@ -230,7 +232,7 @@ def _text_end(pos: int, end: int, delimiter: int) -> tuple[int, int]:
     return pos, seen
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _text(pos: int, end: int, delimiter: int, at: int, table: Any, field: int) -> int:
     """Put a field of text at place ``at``; the position after it."""
     after, seen = _text_end(pos, end, delimiter)
@@ -244,7 +246,7 @@ def _text(pos: int, end: int, delimiter: int, at: int, table: Any, field: int) -
     return after
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _null(at: int, table: Any, field: int) -> None:
     """Make place ``at`` null."""
     kind = table[field, KIND]
@@ -261,7 +263,7 @@ def _null(at: int, table: Any, field: int) -> None:
         store_i64(table[field, VALUES] + 8 * at, 0)
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _undo(at: int, table: Any, fields: int) -> bool:
     """Take back the nulls of place ``at``, which another row will have; always False."""
     for field in range(fields):
@@ -272,7 +274,7 @@ def _undo(at: int, table: Any, fields: int) -> bool:
     return False
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _field(pos: int, end: int, delimiter: int, at: int, table: Any, field: int) -> int:
     """Read one field to place ``at``; the position after it, or -1 where the exact path must see the row."""
     kind = table[field, KIND]
@@ -295,7 +297,7 @@ def _field(pos: int, end: int, delimiter: int, at: int, table: Any, field: int) 
     return after
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _row(pos: int, end: int, delimiter: int, at: int, table: Any) -> bool:
     """Read a row to place ``at``; False where the exact path must see it."""
     if pos == end:
@@ -313,7 +315,7 @@ def _row(pos: int, end: int, delimiter: int, at: int, table: Any) -> bool:
     return pos == end or _undo(at, table, last + 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled(stamp(avro_numba), nogil=True)
 def read(
     n: int, ends: int, data: int, valid: int, first: int, delimiter: int, table: Any, rows: Any, left: Any
 ) -> tuple[int, int]:  # fmt: skip

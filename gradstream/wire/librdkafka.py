@@ -1,6 +1,7 @@
-"""The consumer half of librdkafka's C API: the library inside the confluent-kafka wheel, called by ctypes.
+"""librdkafka's C API: the library inside the confluent-kafka wheel, called by ctypes.
 
-Only what librdkafka_reader needs. Calls release the GIL; callbacks come on the thread that reads the queue.
+Only what librdkafka_reader and librdkafka_producer need. Calls release the GIL; callbacks come on the thread that reads
+the queue.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gradstream.wire.records import TopicPartition
 OFFSET_UNKNOWN = -1001
 ASSIGN_PARTITIONS = -175
 DESTROY_WITHOUT_CLOSE = 0x8
+_PRODUCER, _CONSUMER = 0, 1
 
 RebalanceCallback = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
@@ -149,6 +151,30 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "error_string": (_S, [_P]),
     "error_destroy": (None, [_P]),
     "fatal_error": (_I, [_P, _S, ctypes.c_size_t]),
+    "error_is_fatal": (_I, [_P]),
+    "error_is_retriable": (_I, [_P]),
+    "error_txn_requires_abort": (_I, [_P]),
+    "conf_set_events": (None, [_P, _I]),
+    "queue_get_main": (_P, [_P]),
+    "event_type": (_I, [_P]),
+    "event_error": (_I, [_P]),
+    "event_error_string": (_S, [_P]),
+    "event_error_is_fatal": (_I, [_P]),
+    "event_message_next": (_P, [_P]),
+    "topic_new": (_P, [_P, _S, _P]),
+    "topic_destroy": (None, [_P]),
+    "produceva": (_P, [_P, _P, ctypes.c_size_t]),
+    "outq_len": (_I, [_P]),
+    "flush": (_I, [_P, _I]),
+    "purge": (_I, [_P, _I]),
+    "metadata": (_I, [_P, _I, _P, ctypes.POINTER(_P), _I]),
+    "metadata_destroy": (None, [_P]),
+    "init_transactions": (_P, [_P, _I]),
+    "begin_transaction": (_P, [_P]),
+    "consumer_group_metadata_read": (_P, [ctypes.POINTER(_P), _S, ctypes.c_size_t]),
+    "send_offsets_to_transaction": (_P, [_P, _P, _P, _I]),
+    "commit_transaction": (_P, [_P, _I]),
+    "abort_transaction": (_P, [_P, _I]),
 }
 
 
@@ -238,6 +264,28 @@ def new_consumer(
     Raises:
         ConfigError: ``BAD_SETTING``, in librdkafka's words.
     """
+    lib, conf = load(), _configured(settings)
+    lib.conf_set_error_cb(conf, on_error)
+    lib.conf_set_rebalance_cb(conf, on_rebalance)
+    lib.conf_set_stats_cb(conf, on_statistics)
+    handle = _made(_CONSUMER, conf)
+    lib.poll_set_consumer(handle)
+    return handle
+
+
+def new_producer(settings: Mapping[str, Setting], events: int) -> int:
+    """A producer handle; news of the kinds ``events``, a sum of RD_KAFKA_EVENT_…, come out of its main queue.
+
+    Raises:
+        ConfigError: ``BAD_SETTING``, in librdkafka's words.
+    """
+    conf = _configured(settings)
+    load().conf_set_events(conf, events)
+    return _made(_PRODUCER, conf)
+
+
+def _configured(settings: Mapping[str, Setting]) -> int:
+    """A configuration, which _made() takes."""
     lib = load()
     why = ctypes.create_string_buffer(512)
     conf = lib.conf_new()
@@ -247,14 +295,16 @@ def new_consumer(
             lib.conf_destroy(conf)
             raise ConfigError("BAD_SETTING", f"Kafka refuses a setting: {_text(why.value)}")
     lib.conf_set_log_cb(conf, None)
-    lib.conf_set_error_cb(conf, on_error)
-    lib.conf_set_rebalance_cb(conf, on_rebalance)
-    lib.conf_set_stats_cb(conf, on_statistics)
-    handle = lib.new(1, conf, why, len(why))  # owns conf from here on, unless it fails
+    return int(conf)
+
+
+def _made(kind: int, conf: int) -> int:
+    lib = load()
+    why = ctypes.create_string_buffer(512)
+    handle = lib.new(kind, conf, why, len(why))  # owns conf from here on, unless it fails
     if not handle:
         lib.conf_destroy(conf)
         raise ConfigError("BAD_SETTING", f"Kafka refuses the settings: {_text(why.value)}")
-    lib.poll_set_consumer(handle)
     return int(handle)
 
 

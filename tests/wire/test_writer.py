@@ -21,11 +21,21 @@ from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError
 from gradstream.wire import kafka
 from gradstream.wire.reader import open_log_reader, open_reader
+from gradstream.wire.records import Headers
 from gradstream.wire.writer import Fenced, OutcomeUnknown, TransactionAborted, Writer
 from tests.crowd import in_time
 
 pytestmark = pytest.mark.integration
 Names = Callable[[str], str]
+
+
+@pytest.fixture(autouse=True, params=["librdkafka", "confluent"])
+def writing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both Kafka clients that a Writer can stand on."""
+    defaults = Writer.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "client", request.param)
+    return str(request.param)
 
 
 def column(*values: bytes | None) -> pa.BinaryArray:
@@ -123,6 +133,32 @@ def test_a_full_queue_is_waited_for(services: Services, topic: str, drain: Any) 
         writer.flush()
         assert writer.delivered == 3000
     assert len(read(services, topic, 3000, drain)) == 3000
+
+
+def test_headers_need_the_other_client(services: Services, topic: str, drain: Any) -> None:
+    headers: list[Headers] = [[("a", b"1")], []]
+    with Writer(services, client="librdkafka") as writer:
+        with pytest.raises(ConfigError, match="client='confluent'"):
+            writer.send(topic, column(b"x", b"y"), headers=headers)
+        assert writer.sent == 0
+    with Writer(services, client="confluent") as writer:
+        writer.send(topic, column(b"x", b"y"), headers=headers)
+    with open_log_reader(services, {(topic, 0): 0}, headers=True) as reader:
+        records = drain(reader, 2)[0]
+        assert [records.headers(row) for row in range(2)] == headers
+
+
+def test_times_and_partitions_are_those_given(
+    services: Services, wide_topic: str, drain: Any
+) -> None:
+    partitions = np.array([2, 0, 1, 2, -1], np.int32)
+    times = np.array([5, 6, 7, 8, 9], np.int64)
+    with Writer(services) as writer:
+        writer.send(wide_topic, column(*[b"v"] * 5), None, times, partitions)
+    with open_log_reader(services, {(wide_topic, p): 0 for p in range(3)}) as reader:
+        rows = sorted(drain.rows(drain(reader, 5)), key=lambda row: row[3])
+    assert [row[3] for row in rows] == times.tolist()
+    assert [row[1] for row in rows[:4]] == partitions[:4].tolist()
 
 
 def test_columns_of_different_length_are_refused(services: Services, topic: str) -> None:

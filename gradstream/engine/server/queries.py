@@ -186,7 +186,11 @@ class PersistentQuery:
         headers = self.pipeline.input.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
         with (
-            Writer(services, transactional_id=group) as writer,
+            Writer(
+                services,
+                transactional_id=group,
+                client="confluent" if headers else "librdkafka",
+            ) as writer,
             open_reader(
                 services,
                 [self.plan.source.topic],

@@ -26,7 +26,7 @@ from numba import types
 from gradstream.wire import avro_numba, faults
 from gradstream.wire import avro_schema as avro
 from gradstream.wire.avro_chunk import Chunk, Selection
-from gradstream.wire.avro_schema import DEST, KIND, NEXT, SCALE, SIZE, WRITTEN
+from gradstream.wire.avro_schema import DEST, KIND, NEXT, PRECISION, SCALE, SIZE, WRITTEN
 from gradstream.wire.compiled import compiled, on_disk, stamp
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,8 @@ class _Source:
 
     def _continues(self, run: Run, row: int, dest: int) -> bool:
         kind = self.ops[row, KIND]
-        alike = (self.ops[run.row, : DEST - 1] == self.ops[row, : DEST - 1]).all()
+        what = [KIND, WRITTEN, SIZE, SCALE, PRECISION]
+        alike = (self.ops[run.row, what] == self.ops[row, what]).all()
         behind = dest == (run.dest + run.count if run.dest >= 0 else -1)
         copied = self.copies and (dest in self.copies or run.dest in self.copies)
         return bool(alike and behind and not copied and kind not in (*SEVERAL, avro.RECORD))
@@ -249,8 +250,7 @@ class _Source:
             for target in self._targets(dest):
                 self.say(f"store_i64(to + 8 * ({target}), bits)")
         elif kind == avro.DECIMAL_FIXED:
-            scale, size = self.ops[row, SCALE], self.ops[row, SIZE]
-            self._put(f"_read_decimal(at, {size}, {scale})", dest)
+            self._put(self._decimal(row, "at", str(self.ops[row, SIZE])), dest)
         else:
             self._put("load_f64(at)" if kind == avro.DOUBLE else "load_f32(at)", dest)
 
@@ -265,6 +265,10 @@ class _Source:
         self.say(f"number = {number}", f"wrong |= not abs(number) <= {self.limit!r}")
         for target in self._targets(dest):
             self.say(self._store("number", target))
+
+    def _decimal(self, row: int, place: str, length: str) -> str:
+        scale, precision = self.ops[row, SCALE], self.ops[row, PRECISION]
+        return f"_read_decimal({place}, {length}, {scale}, {precision})"
 
     def _store(self, number: str, dest: str) -> str:
         name, width = ("store_f64", 8) if self.wide else ("store_f32", 4)
@@ -315,8 +319,8 @@ class _Source:
             self._put("float(whole)", dest)
         elif kind == avro.DECIMAL:
             self.say("length, pos = _read_length(pos, end)")
-            self.leave("pos < 0 or length == 0")
-            self._put(f"_read_decimal(pos, length, {self.ops[row, SCALE]})", dest)
+            self.leave("pos < 0")
+            self._put(self._decimal(row, "pos", "length"), dest)
             self.say("pos += length")
         else:
             self.say("text, pos = _quick_text(pos, end)")

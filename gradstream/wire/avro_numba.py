@@ -60,6 +60,7 @@ POWERS = np.array([10.0**power for power in range(39)])
 # 10**precision, and at -precision its negative, as two halves of 64 bits; the lower one with its highest bit turned
 # over, so that signed numbers compare as unsigned ones do.
 TOP_BIT = -(1 << 63)
+TWO_TO_64 = 2.0**64
 HALVES = np.array(
     [
         (limit >> 64, (limit & (1 << 64) - 1) + TOP_BIT)
@@ -293,24 +294,6 @@ def _quick_text(pos: int, end: int) -> tuple[float, int]:
 
 
 @compiled(STAMP)
-def _read_decimal(pos: int, length: int, scale: int) -> float:
-    """A big-endian two's-complement integer divided by 10**scale, to the nearest double or the one beside it."""
-    number = 0
-    place = 0
-    while place < length and place < 8:
-        byte = load_u8(pos + place)
-        if place == 0 and byte >= 128:
-            byte -= 256
-        number = (number << 8) | byte
-        place += 1
-    value = float(number)
-    while place < length:
-        value = value * 256.0 + load_u8(pos + place)
-        place += 1
-    return value / POWERS[scale]
-
-
-@compiled(STAMP)
 def _read_digits(pos: int, length: int, precision: int) -> tuple[bool, int, int]:
     """(good, high, low): big-endian bytes as two halves of 128 bits; not good if empty or of too many digits."""
     if length == 0:
@@ -335,6 +318,18 @@ def _read_digits(pos: int, length: int, precision: int) -> tuple[bool, int, int]
         high == HALVES[precision, 0] and order < HALVES[precision, 1]
     )
     return above and below, high, low
+
+
+@compiled(STAMP)
+def _read_decimal(pos: int, length: int, scale: int, precision: int) -> float:
+    """Those bytes divided by 10**scale, to the nearest double or the one beside it; NaN where they are not good."""
+    good, high, low = _read_digits(pos, length, precision)
+    if not good:
+        return np.nan
+    number = float(low)
+    if high != low >> 63:  # more than 64 bits
+        number = float(high) * TWO_TO_64 + (number if low >= 0 else number + TWO_TO_64)
+    return number / POWERS[scale]
 
 
 @compiled(STAMP)
@@ -667,16 +662,18 @@ def _matrix_row(
         elif kind == DECIMAL_FIXED:
             if end - pos < size:
                 return -TRUNCATED - row * 256
-            number = _read_decimal(pos, size, ops[row, SCALE])
+            number = _read_decimal(pos, size, ops[row, SCALE], ops[row, PRECISION])
+            if number != number:
+                return -BAD_DECIMAL - row * 256
             pos += size
         else:
             length, pos = _read_length(pos, end)
             if pos < 0:
                 return pos - row * 256
             if kind == DECIMAL:
-                if length == 0:
+                number = _read_decimal(pos, length, ops[row, SCALE], ops[row, PRECISION])
+                if number != number:
                     return -BAD_DECIMAL - row * 256
-                number = _read_decimal(pos, length, ops[row, SCALE])
             else:
                 number, how = _read_text_number(pos, pos + length)
                 if how == NUMBER_NOT:

@@ -8,8 +8,7 @@ code they deserve. The rules, in the order in which they are applied:
   what is left TRAILING_BYTES. A varint beyond 64 bits is TOO_LARGE; an int beyond 32 OUT_OF_RANGE. A length below zero
   or above 2**26 is TOO_LARGE, a count below zero or above that TOO_MANY_ITEMS, and either of them beyond the record's
   end TRUNCATED. BAD_UNION, BAD_ENUM, BAD_BOOLEAN and BAD_UTF8 say what they say; a decimal of no bytes, or of more
-  than sixteen, is BAD_DECIMAL.
-- Then, for columns, a decimal with more digits than its precision: BAD_DECIMAL.
+  digits than its precision, is BAD_DECIMAL.
 - For a matrix the wanted fields are judged as numbers while they are read (NULL_FIELD, NON_FINITE, OUT_OF_RANGE,
   WRONG_TYPE), and text and decimals that are not wanted are passed over unseen.
 """
@@ -180,10 +179,9 @@ class Cursor:
                 found = self.text(seen=seen)
                 return found.decode(errors="replace")
             case "bytes":
-                found = self.take(self.length())
-                return self._decimal(found) if seen and self.types.is_decimal(schema) else found
+                return self._digits(schema, self.take(self.length()), seen)
             case "fixed":
-                return self.take(schema["size"])
+                return self._digits(schema, self.take(schema["size"]), seen)
             case "enum":
                 if not 0 <= (index := self.long()) < len(schema["symbols"]):
                     raise Fault("BAD_ENUM")
@@ -194,9 +192,11 @@ class Cursor:
                 return [self.read(schema["items"]) for _ in self._items()]
         return {self.text().decode(): self.read(schema["values"]) for _ in self._items()}
 
-    def _decimal(self, found: bytes) -> bytes:
-        if not found or not -(2**127) <= int.from_bytes(found, "big", signed=True) < 2**127:
-            raise Fault("BAD_DECIMAL")
+    def _digits(self, schema: Avro, found: bytes, seen: bool) -> bytes:
+        if seen and self.types.is_decimal(schema):
+            number = int.from_bytes(found, "big", signed=True)
+            if not found or abs(number) >= 10 ** schema["precision"]:
+                raise Fault("BAD_DECIMAL")
         return found
 
     def _union(self, schema: Avro, seen: bool) -> Any:
@@ -266,8 +266,6 @@ def shown(types: Types, schema: Avro, value: Any) -> Any:
 def decimal(types: Types, schema: Avro, value: bytes) -> Decimal:
     schema = types.whole(schema)
     number = int.from_bytes(value, "big", signed=True)
-    if abs(number) >= 10 ** schema["precision"]:
-        raise Fault("BAD_DECIMAL")
     return Decimal(number).scaleb(-schema.get("scale", 0), Context(prec=60))
 
 

@@ -91,3 +91,16 @@ def test_words_that_only_begin_like_infinity_are_no_numbers(text: str) -> None:
     codes = reader.matrix(pa.array([framed(value)], pa.binary()), ["s"], np.float64)[1]
     expected = "NON_FINITE" if text[0] in "+-" else "WRONG_TYPE"
     assert words(codes) == [expected]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_matrix_takes_no_decimal_of_too_many_digits(prepared: bool) -> None:
+    schema = record(("m", decimal(4, 2)), ("x", ["null", "double"]))
+    rest = b"\x00"
+    records = [b"\x04\x27\x0f", b"\x04\x27\x10", b"\x80\x02" + b"\x11" * 128, b"\x00"]
+    reader = AvroDecoder(Known(schema))
+    assert not prepared or reader.prepare(258, ["m"])
+    values = pa.array([framed(one + rest) for one in records], pa.binary())
+    matrix, codes = reader.matrix(values, ["m"])
+    assert words(codes) == ["OK", "BAD_DECIMAL", "BAD_DECIMAL", "BAD_DECIMAL"]
+    assert matrix[0, 0] == 99.99

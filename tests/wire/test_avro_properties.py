@@ -18,7 +18,8 @@ from typing import Any
 import fastavro
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gradstream.wire import codec_avro
@@ -26,7 +27,17 @@ from gradstream.wire.codec_avro import AvroDecoder, encode
 from gradstream.wire.faults import CODES
 from gradstream.wire.registry import Registry, Schema, UnknownSchema
 from tests.wire import avro_judge as judge
-from tests.wire.avro_cases import Case, body, cases, damage, pieces
+from tests.wire.avro_cases import (
+    HOSTILE,
+    HOSTILE_VARINTS,
+    Case,
+    body,
+    cases,
+    damage,
+    pieces,
+    varint,
+)
+from tests.wire.avro_examples import FLAT, NESTED
 from tests.wire.avro_judge import Avro, Fault, Types
 
 ID = 258
@@ -320,23 +331,51 @@ ELSEWHERE = frozenset(
 RECURSIVE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
 
 
+def broken(codec: Case) -> list[Value]:
+    """A record with each of its pieces replaced by each hostile one, with and without the length in front of it."""
+    parts = list(pieces(codec.types, codec.schema, codec.rows[0]))
+    made: list[Value] = []
+    for place, piece in enumerate(parts):
+        for new in HOSTILE.get(piece.what) or HOSTILE_VARINTS:
+            data = [part.data for part in parts]
+            data[place] = new
+            made.append(framed(b"".join(data)))
+            if place and parts[place - 1].what == "length":
+                data[place - 1] = varint(len(new))
+                made.append(framed(b"".join(data)))
+    whole = framed(b"".join(part.data for part in parts))
+    return [whole, *made, *(whole[:size] for size in range(len(whole))), whole + b"\0", None]
+
+
+@pytest.mark.parametrize("place", range(len(FLAT) + len(NESTED)))
+def test_every_piece_of_a_record_broken_in_every_way(place: int) -> None:
+    schema, row = [*FLAT, *NESTED][place]
+    case = Case(schema, [row])
+    values = broken(case)
+    decoded = AvroDecoder(Known(schema)).columns(pa.array(values, pa.binary()))
+    expected = [verdict(case.types, value) for value in values]
+    assert words(decoded.codes) == [code for code, _ in expected]
+    assert repr(rows_of(decoded.batch)) == repr([row for code, row in expected if code == "OK"])
+    names = [name for name, kind in judge.leaves(case.types) if judge.is_number(case.types, kind)]
+    for prepared in (False, True):
+        reader = AvroDecoder(Known(schema))
+        if prepared:
+            assert reader.prepare(ID, names, np.float32)
+        matrix, codes = reader.matrix(pa.array(values, pa.binary()), names, np.float32)
+        assert_matrix(case.types, values, names, matrix, codes)
+
+
 def test_every_code_is_reached() -> None:
     reached: Counter[str] = Counter()
-
-    @settings(max_examples=400, derandomize=True, database=None)
-    @given(st.data())
-    def draw(data: st.DataObject) -> None:
-        case = data.draw(cases())
-        values = data.draw(chunks(case))
-        reader = AvroDecoder(Known(case.schema))
+    for schema, row in [*FLAT, *NESTED]:
+        case = Case(schema, [row])
+        reader = AvroDecoder(Known(schema))
+        values = pa.array(broken(case), pa.binary())
         reached.update(words(reader.columns(values).codes))
-        names = [name for name, _ in judge.leaves(case.types)]
-        wanted = data.draw(st.sampled_from(["nowhere", *names]))
-        reached.update(words(reader.matrix(values, [wanted], np.float32)[1]))
-
-    draw()
-    one = pa.array([framed(b"\2\2")], pa.binary())
-    reached.update(words(AvroDecoder(Known(RECURSIVE)).columns(one).codes))
-    reached.update(words(AvroDecoder(Known(RECURSIVE, kind="JSON")).columns(one).codes))
-    reached.update(words(AvroDecoder(Known(RECURSIVE), subject="other").columns(one).codes))
+        for name in ["nowhere", *(name for name, _ in judge.leaves(case.types))]:
+            reached.update(words(reader.matrix(values, [name], np.float32)[1]))
+    one = pa.array([framed(b"\2\2"), framed(b"\2\2", 7), b"{}"], pa.binary())
+    for registry in (Known(RECURSIVE), Known(RECURSIVE, kind="JSON")):
+        reached.update(words(AvroDecoder(registry).columns(one).codes))
+    reached.update(words(AvroDecoder(Known(FLAT[0][0]), subject="other").columns(one).codes))
     assert set(reached) == set(CODES) - ELSEWHERE

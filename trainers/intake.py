@@ -18,6 +18,8 @@ from trainers.preflight import Plan
 
 REGISTRY_SECONDS = 60.0  # for a registry that went away to come back, while a chunk waits
 BAD_LABEL, OUT_OF_RANGE = NUMBER["BAD_LABEL"], NUMBER["OUT_OF_RANGE"]
+# Records from which on a reader of the schema's own is compiled; it stays on disk, so that later runs have it, too.
+MANY = 1_000_000
 # Beyond these, sums of squares overflow: one such number would end the run for good, since nothing gets past it.
 LARGEST = {"float64": 1e150, "float32": 1e15}
 
@@ -43,6 +45,11 @@ class Intake:
         self._decoder = AvroDecoder(plan.registry, subject=f"{plan.job.source}-value")
         self._most = LARGEST[plan.backend.dtype]
         self._labelled = plan.model.classifies and bool(plan.job.target)
+
+    def prepare(self, expected: int) -> None:
+        """Gets ready for so many records: loads, or compiles if they are many, what reads their latest schema fastest."""
+        plan = self._plan
+        self._decoder.prepare(plan.source_schema_id, plan.columns, compile_it=expected >= MANY)
 
     def decode(self, records: Records) -> Decoded | None:
         """The chunk's rows, None where Ctrl-C came first (a first call may compile for seconds). A registry that is

@@ -247,6 +247,8 @@ class Trainer:
         if not self.trained_here:
             self.clock.add("compile", plan.compile_us)
             with self.clock.stage("compile"):
+                ends = self.goal or end_offsets(plan.services, job.source)
+                self.intake.prepare(sum(ends[at] - start for at, start in self.starts.items()))
                 self.learner.warm()
         first = checkpoint.weights_value(plan, self.record(""))
         checkpoint.check_size(plan, len(first[0].as_py()) + RANGES_ROOM)

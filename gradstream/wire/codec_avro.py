@@ -119,10 +119,18 @@ class AvroDecoder:
         return self._matrix(chunk, names, kind), chunk.codes
 
     def prepare(
-        self, schema_id: int, columns: Sequence[str], dtype: npt.DTypeLike = np.float64
+        self,
+        schema_id: int,
+        columns: Sequence[str],
+        dtype: npt.DTypeLike = np.float64,
+        *,
+        compile_it: bool = True,
     ) -> bool:
         """Compile, or load from disk, a reader of these columns for records of this schema: worth its seconds where
         millions of records follow.
+
+        Args:
+            compile_it: False: only one that is on disk already.
 
         ``matrix`` then takes less than half the time, with the same answer. A schema that cannot be read in a
         straight line (hundreds of fields of changing kinds), or that lacks a column, goes the general way as before.
@@ -137,7 +145,7 @@ class AvroDecoder:
         if self._code_of(schema_id) != OK:
             return False
         selection = self._writers[schema_id].selection(names)
-        if kernel := Kernel.of(schema_id, selection, kind):
+        if kernel := Kernel.of(schema_id, selection, kind, compile_it=compile_it):
             known.append(kernel)
         return kernel is not None
 
@@ -219,7 +227,7 @@ class AvroDecoder:
             batch, rows, bad = Reading(writer, chunk, schema_id, only).read()
             if not bad:
                 return batch, rows
-            # Rare: a decimal of too many digits, found when the column was whole. Read again without those rows.
+            # Rare: a value inside an array, map or union that no column holds. Read again without those rows.
             chunk.codes[:] = before
             for row, (code, place) in bad.items():
                 chunk.codes[row], chunk.where[row] = code, place

@@ -54,7 +54,7 @@ limits of its parts; and the backends against NumPy.
   gradstream bench train decode     some
   gradstream bench backends --help  the backends only, with flags of their own
   gradstream bench peers --help     beside River, Quix Streams, Bytewax, Pathway …
-  gradstream bench page RECORD …    a page's tables and pictures, from what runs have written
+  gradstream bench page RECORD …    put what runs have written on benchmarks' page
   gradstream bench guard            whether a hot path has become slower"""
 OTHERS = {
     BACKENDS: "benchmarks.backends.compare",

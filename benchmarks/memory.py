@@ -47,8 +47,9 @@ def measure(services: Services) -> list[Figure]:
 
 
 def _line(samples: Samples) -> list[Figure]:
-    chosen = np.unique(np.linspace(0, len(samples) - 1, POINTS).astype(int))
-    points = [samples[place] for place in chosen]
+    trained_on = [records for records, _ in samples]
+    wanted = np.linspace(trained_on[0], trained_on[-1], POINTS)
+    points = [samples[place] for place in np.unique(np.searchsorted(trained_on, wanted))]
     return [
         Figure("memory", (size,), unit="MiB", smaller=True, series="records", at=records)
         for records, size in points

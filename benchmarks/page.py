@@ -171,6 +171,8 @@ def main(argv: list[str]) -> int:
         "records", nargs="*", type=Path, metavar="RECORD", help=f"of {', '.join(RECORDS)}"
     )
     given = parser.parse_args(argv)
+    if not RESULTS.is_dir():
+        raise UsageError("NO_PAGE", f"{RESULTS} is not there; run this in a checkout of gradstream")
     for record in given.records:
         if record.name not in RECORDS or not record.is_file():
             raise UsageError(

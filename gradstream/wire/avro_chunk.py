@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ FIELD_REASONS = {
     "BAD_UNION": "{field} names a branch that its union lacks",
     "NULL_FIELD": "{field} is null",
     "WRONG_TYPE": "{field} is no number",
+    "WRONG_DIMENSION": "{field} has more or fewer items than are wanted",
     "TOO_MANY_ITEMS": "{field} claims more items than a record can hold",
     "TOO_LARGE": "{field} has a length or number that no record can hold",
     "BAD_ENUM": "{field} is a symbol that its enum lacks",
@@ -143,7 +145,7 @@ class Selection:
 
     Attributes:
         ops: the table with their destinations.
-        copies: (from, to) of columns that were asked for more than once.
+        copies: (from, to) of the matrix's columns that were asked for more than once.
         texts: how many of them are text.
         code, reason: what is wrong for every record of the schema.
     """
@@ -204,6 +206,23 @@ class Writer:
         return FIELD_REASONS.get(code, "{field}: " + code).format(field=field_)
 
 
+VECTOR = re.compile(r"(.+)\[0:([0-9]{1,6})\]\Z", re.DOTALL)
+LONGEST_VECTOR = 1 << 16
+
+
+def vector(column: str) -> tuple[str, int]:
+    """A wanted column's name, and how many items an array of that name must have; -1: it is no array.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    if not (found := VECTOR.match(column)):
+        return column, -1
+    if (size := int(found[2])) > LONGEST_VECTOR:
+        raise DataError("TOO_LARGE", f"column {column} asks for over {LONGEST_VECTOR:,} numbers")
+    return found[1], size
+
+
 def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
     """Find the wanted columns in a table and say where each goes."""
     ops = table.ops.copy()
@@ -212,8 +231,9 @@ def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
     folded: dict[str, list[int]] = {}
     for row in inside:
         folded.setdefault(table.names[row].casefold(), []).append(row)
-    copies, texts = [], 0
-    for dest, name in enumerate(names):
+    copies, texts, dest = [], 0, 0
+    for column in names:
+        name, size = vector(column)
         near = folded.get(name.casefold(), [])
         row = rows.get(name, near[0] if len(near) == 1 else -1)
         if row < 0:
@@ -221,16 +241,20 @@ def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
             return Selection(
                 ops, code=NUMBER["MISSING_FIELD"], reason=f"column {name} is missing: {why}"
             )
-        node = table.nodes[row]
-        if node.kind not in avro_schema.NUMBERS and node.kind != avro_schema.STRING:
-            return Selection(
-                ops, code=NUMBER["WRONG_TYPE"], reason=f"column {name} is {node.word}, not a number"
-            )
-        if ops[row, avro_schema.DEST] >= 0:
-            copies.append((int(ops[row, avro_schema.DEST]), dest))
-            continue
-        ops[row, avro_schema.DEST] = dest
-        texts += node.kind == avro_schema.STRING
+        if why := _unfit(table.nodes[row], size):
+            return Selection(ops, code=NUMBER["WRONG_TYPE"], reason=f"column {name} is {why}")
+        width = max(size, 1) if size else 0
+        if (first := int(ops[row, avro_schema.DEST])) >= 0:
+            if size >= 0 and ops[row, avro_schema.SIZE] != size:
+                why = f"column {name} is wanted with two lengths"
+                return Selection(ops, code=NUMBER["WRONG_DIMENSION"], reason=why)
+            copies += [(first + place, dest + place) for place in range(width)]
+        else:
+            ops[row, avro_schema.DEST] = dest
+            if size >= 0:
+                ops[row, avro_schema.SIZE] = size
+            texts += table.nodes[row].kind == avro_schema.STRING
+        dest += width
     for row in range(
         len(ops) - 1, -1, -1
     ):  # a nested record that is null leaves wanted fields without a number
@@ -239,6 +263,16 @@ def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
             ops[row, avro_schema.DEST] = 0 if (below >= 0).any() else -1
     avro_schema.mark_runs(ops)
     return Selection(ops, tuple(copies), texts)
+
+
+def _unfit(node: Node, size: int) -> str:
+    """Why a column cannot be numbers of a matrix, one of them (size -1) or several; empty if it can."""
+    if size >= 0:
+        return "" if avro_schema.is_vector(node) else f"{node.word}, not an array of numbers"
+    if node.kind == avro_schema.ARRAY:
+        return "array, of which a length is to be given, such as NAME[0:10]"
+    able = node.kind in avro_schema.NUMBERS or node.kind == avro_schema.STRING
+    return "" if able else f"{node.word}, not a number"
 
 
 def _columns_inside(table: Table) -> list[int]:

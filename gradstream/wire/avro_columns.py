@@ -118,11 +118,11 @@ class Reading:
         """The Arrow array of one column."""
         node = self.table.nodes[row]
         values, valid, starts = self.memory[row]
-        k, nulls = self.count, 0
-        bits = None
-        if valid.size and (nulls := k - int(np.count_nonzero(valid[:k]))):
-            bits = pa.py_buffer(np.packbits(valid[:k], bitorder="little"))
+        k = self.count
+        bits, nulls = _bits(valid[:k])
         kind = avro_schema.arrow_type(node)
+        if avro_schema.is_vector(node):
+            return self._lists(row, node)
         if node.kind in PIECES:
             return self._pieces(row, node, self._gathered(values, starts))
         if node.kind in TEXTS:
@@ -156,6 +156,34 @@ class Reading:
         out = np.empty(total, np.uint8)
         avro_numba.gather(self.count, offsets.ctypes.data, starts.ctypes.data, out.ctypes.data)
         return offsets, out
+
+    def _lists(self, row: int, node: Node) -> pa.Array:
+        """A column of arrays of plain numbers."""
+        offsets, _, starts = self.memory[row]
+        item = node.children[0]
+        width = 8 if item.kind in (avro_schema.LONG, avro_schema.DOUBLE) else 4
+        # What is not filled never becomes memory: pages are the system's until they are written to.
+        most = int(offsets[self.count]) // avro_schema.least_size(item) + 1
+        items, there = np.empty(most * width, np.uint8), np.empty(most, np.uint8)
+        ends, valid = np.empty(self.count + 1, np.int32), np.empty(self.count, np.uint8)
+        total = avro_numba.lists(
+            self.count,
+            offsets.ctypes.data,
+            starts.ctypes.data,
+            self.ops,
+            row,
+            ends.ctypes.data,
+            valid.ctypes.data,
+            items.ctypes.data,
+            there.ctypes.data,
+        )
+        bits, nulls = _bits(there[:total] if item.union else there[:0])
+        buffers = [bits, pa.py_buffer(items)]
+        kind = avro_schema.arrow_type(node)
+        inner = pa.Array.from_buffers(kind.value_type, total, buffers, nulls)
+        bits, nulls = _bits(valid)
+        buffers = [bits, pa.py_buffer(ends)]
+        return pa.Array.from_buffers(kind, self.count, buffers, nulls, children=[inner])
 
     def _pieces(
         self, row: int, node: Node, cut: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
@@ -193,6 +221,13 @@ class Reading:
             except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError):
                 self.bad.setdefault(int(self.rows[place]), (NUMBER["WRONG_TYPE"], row))
         return pa.nulls(len(values), kind)
+
+
+def _bits(valid: npt.NDArray[np.uint8]) -> tuple[pa.Buffer | None, int]:
+    """Bytes of validity as Arrow's bits, none where all are valid, and how many are not."""
+    if not (nulls := len(valid) - int(np.count_nonzero(valid))):
+        return None, 0
+    return pa.py_buffer(np.packbits(valid, bitorder="little")), nulls
 
 
 def _for_arrow(found: list[Any], kind: pa.DataType) -> list[Any]:

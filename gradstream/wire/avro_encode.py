@@ -107,6 +107,9 @@ class _Writing:
         after = int(self.ops[row, avro_schema.NEXT])
         name = self.table.names[row]
         self.ops[row, avro_schema.DEST] = len(self.cols)
+        if avro_schema.is_vector(node):
+            self._add_vector(row, node, column)
+            return after
         if node.kind in PIECES:
             column = self._encoded_pieces(name, node, column)
         else:
@@ -123,6 +126,21 @@ class _Writing:
             for child, values in _matched(inside, node.children):
                 inner = self._add(inner, child, values)
         return after
+
+    def _add_vector(self, row: int, node: Node, column: pa.Array) -> None:
+        """A column of lists of plain numbers, and the numbers as a column behind it."""
+        self.ops[row, avro_schema.RUN] = 1
+        column = _fit(self.table.names[row], node, column)
+        ends = column.offsets
+        items = ends[-1].as_py() - ends[0].as_py() if self.n else 0
+        for place, (one, values) in enumerate(
+            ((node, column), (node.children[0], column.values)), row
+        ):
+            self.ops[place, avro_schema.DEST] = len(self.cols)
+            self.kept.append(values)
+            self.cols.append(_addresses(one, values))
+        # A union's byte, the count and the end; a union's byte and the number.
+        self.bound += 8 * self.n + (WIDEST[node.children[0].kind] + 1) * items
 
     def _encoded_pieces(self, name: str, node: Node, column: pa.Array) -> pa.Array:
         """A column of arrays, maps or unions as Avro bytes, written one by one by fastavro."""
@@ -235,7 +253,7 @@ def _alike(given: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether a cast would change no value's nature, inside lists and maps too; records are matched by name later."""
     if pa.types.is_null(given):
         return True
-    for test in (pa.types.is_list, pa.types.is_large_list):
+    for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list):
         if test(given):
             return pa.types.is_list(wanted) and _alike(given.value_type, wanted.value_type)
     if pa.types.is_map(given):

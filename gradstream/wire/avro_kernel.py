@@ -14,7 +14,7 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -139,8 +139,8 @@ class Run:
 class _Source:
     """The lines of one kernel."""
 
-    def __init__(self, ops: Ops, copies: Mapping[int, list[int]], wide: bool) -> None:
-        self.ops, self.copies, self.wide = ops, copies, wide
+    def __init__(self, ops: Ops, wide: bool) -> None:
+        self.ops, self.wide = ops, wide
         self.limit = float(np.finfo(np.float64 if wide else np.float32).max)
         self.lines: list[str] = []
         self.steps = 0
@@ -202,17 +202,48 @@ class _Source:
         what = [KIND, WRITTEN, SIZE, SCALE, PRECISION]
         alike = (self.ops[run.row, what] == self.ops[row, what]).all()
         behind = dest == (run.dest + run.count if run.dest >= 0 else -1)
-        copied = self.copies and (dest in self.copies or run.dest in self.copies)
-        return bool(alike and behind and not copied and kind not in (*SEVERAL, avro.RECORD))
+        return bool(alike and behind and kind not in (*SEVERAL, avro.RECORD))
 
     def _width(self, row: int, dest: int) -> int | None:
         """Bytes of a field that always has as many, unless it is left to the table."""
         kind, written = int(self.ops[row, KIND]), self.ops[row, WRITTEN]
         if written != avro.PLAIN and (dest < 0 or kind == avro.RECORD):
             return None
+        if kind == avro.ARRAY and dest >= 0:
+            return self._vector_width(row)
         size = int(self.ops[row, SIZE]) if kind in (avro.FIXED, avro.DECIMAL_FIXED) else None
         width = WIDTHS.get(kind, size)
         return width if width is None else width + (written != avro.PLAIN)
+
+    def _vector_width(self, row: int) -> int | None:
+        """Bytes of an array of as many numbers as are wanted, written as one block; None where they vary."""
+        if (item := WIDTHS.get(int(self.ops[row + 1, KIND]))) is None:
+            return None
+        item += self.ops[row + 1, WRITTEN] != avro.PLAIN
+        union = self.ops[row, WRITTEN] != avro.PLAIN
+        return int(union + len(self._opening(row)) + item * self.ops[row, SIZE])
+
+    def _opening(self, row: int) -> bytes:
+        """The count in front of an array's items, and the 0 behind them, which is all of an empty array."""
+        count, found = 2 * int(self.ops[row, SIZE]), b""
+        while count > 127:
+            found += bytes([count & 127 | 128])
+            count >>= 7
+        return found + bytes([count, 0] if found or count else [0])
+
+    def _fixed_vector(self, row: int, dest: int) -> None:
+        """An array of plain numbers at ``at``, all bytes of which are there if it is written as one block."""
+        opening, count = self._opening(row), int(self.ops[row, SIZE])
+        if self.ops[row, WRITTEN] != avro.PLAIN:
+            self.say(f"wrong |= load_u8(at) != {self._tag(row)}", "at += 1")
+        for byte in opening[:-1]:
+            self.say(f"wrong |= load_u8(at) != {byte}", "at += 1")
+        self.say("item = at")
+        width = WIDTHS[int(self.ops[row + 1, KIND])] + (self.ops[row + 1, WRITTEN] != avro.PLAIN)
+        with self.inside(f"for k in range({count}):"):
+            self.say(f"at = item + {width} * k")
+            self._fixed(row + 1, f"{dest} + k")
+        self.say(f"wrong |= load_u8(item + {width * count}) != 0")
 
     def _flush(self, runs: list[Run]) -> None:
         """Runs of fixed width: one check of the end, then each field at its place."""
@@ -228,6 +259,10 @@ class _Source:
         self.say(f"pos += {total}")
 
     def _each_fixed(self, run: Run, place: int, width: int) -> None:
+        if self.ops[run.row, KIND] == avro.ARRAY:
+            self.say(f"at = pos + {place}")
+            self._fixed_vector(run.row, run.dest)
+            return
         if run.count >= LEAST_RUN:
             with self.inside(f"for k in range({run.count}):"):
                 self.say(f"at = pos + {place} + {width} * k")
@@ -247,8 +282,7 @@ class _Source:
             self.say("wrong |= load_u8(at) > 1")
         elif kind == avro.DOUBLE and self.wide:
             self.say("bits = load_i64(at)", f"over |= {EXPONENT - 1} - (bits & {EXPONENT})")
-            for target in self._targets(dest):
-                self.say(f"store_i64(to + 8 * ({target}), bits)")
+            self.say(f"store_i64(to + 8 * ({dest}), bits)")
         elif kind == avro.DECIMAL_FIXED:
             self._put(self._decimal(row, "at", str(self.ops[row, SIZE])), dest)
         else:
@@ -258,21 +292,20 @@ class _Source:
         """The byte in front of a value that is there."""
         return 2 if self.ops[row, WRITTEN] == avro.NULL_FIRST else 0
 
-    def _targets(self, dest: str) -> list[str]:
-        return [dest, *map(str, self.copies.get(int(dest), ()) if dest.isdecimal() else ())]
-
     def _put(self, number: str, dest: str) -> None:
         self.say(f"number = {number}", f"wrong |= not abs(number) <= {self.limit!r}")
-        for target in self._targets(dest):
-            self.say(self._store("number", target))
+        store, width = ("store_f64", 8) if self.wide else ("store_f32", 4)
+        self.say(f"{store}(to + {width} * ({dest}), number)")
 
     def _decimal(self, row: int, place: str, length: str) -> str:
         scale, precision = self.ops[row, SCALE], self.ops[row, PRECISION]
         return f"_read_decimal({place}, {length}, {scale}, {precision})"
 
-    def _store(self, number: str, dest: str) -> str:
-        name, width = ("store_f64", 8) if self.wide else ("store_f32", 4)
-        return f"{name}(to + {width} * ({dest}), {number})"
+    def copy(self, source: int, dest: int) -> None:
+        """A column that was asked for once more."""
+        bits, width = ("f64", 8) if self.wide else ("f32", 4)
+        number = f"load_{bits}(to + {width * source})"
+        self.say(f"store_{bits}(to + {width * dest}, {number})")
 
     def _varying(self, run: Run) -> None:
         if run.count < LEAST_RUN:
@@ -289,7 +322,9 @@ class _Source:
         """One field at ``pos``, however long."""
         self.steps += 1
         kind, written = self.ops[row, KIND], int(self.ops[row, WRITTEN])
-        if kind in SEVERAL:
+        if kind == avro.ARRAY and dest:
+            self._vector(row, int(dest))
+        elif kind in SEVERAL:
             self.say(f"pos = check_value(ops, {row}, pos, end)")
             self.leave("pos < 0")
         elif written == avro.PLAIN:
@@ -303,6 +338,19 @@ class _Source:
             self.leave("pos < 0")
             with self.inside("if present:"):
                 self._value(row, dest)
+
+    def _vector(self, row: int, dest: int) -> None:
+        """An array of whole numbers, written as one block."""
+        opening = self._opening(row)
+        if self.ops[row, WRITTEN] != avro.PLAIN:
+            opening = bytes([self._tag(row)]) + opening
+        self.leave(f"end - pos < {len(opening)}")
+        for byte in opening[:-1]:
+            self.leave(f"load_u8(pos) != {byte}")
+            self.say("pos += 1")
+        self._varying(Run(row + 1, int(self.ops[row, SIZE]), dest))
+        self.leave("pos >= end or load_u8(pos) != 0")
+        self.say("pos += 1")
 
     def _value(self, row: int, dest: str) -> None:
         kind, size = self.ops[row, KIND], self.ops[row, SIZE]
@@ -330,12 +378,11 @@ class _Source:
 
 def source(selection: Selection, wide: bool) -> str:
     """The kernel of a selection; empty where the table's loop is as good: too many kinds of fields."""
-    targets: dict[int, list[int]] = {}
-    for dest, copy in selection.copies:
-        targets.setdefault(dest, []).append(copy)
-    into = _Source(selection.ops, targets, wide)
+    into = _Source(selection.ops, wide)
     into.block(0, len(selection.ops))
-    if into.steps > MOST_STEPS:
+    for column, again in selection.copies:
+        into.copy(column, again)
+    if into.steps + len(selection.copies) > MOST_STEPS:
         return ""
     return HEAD.format(pending=avro_numba.PENDING) + "\n".join(into.lines) + "\n" + TAIL
 

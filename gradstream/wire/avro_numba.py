@@ -44,6 +44,7 @@ TRUNCATED, TRAILING_BYTES = NUMBER["TRUNCATED"], NUMBER["TRAILING_BYTES"]
 NON_FINITE, OUT_OF_RANGE = NUMBER["NON_FINITE"], NUMBER["OUT_OF_RANGE"]
 BAD_UTF8, BAD_UNION, NULL_FIELD = NUMBER["BAD_UTF8"], NUMBER["BAD_UNION"], NUMBER["NULL_FIELD"]
 WRONG_TYPE, TOO_MANY_ITEMS = NUMBER["WRONG_TYPE"], NUMBER["TOO_MANY_ITEMS"]
+WRONG_DIMENSION = NUMBER["WRONG_DIMENSION"]
 TOO_LARGE, BAD_DECIMAL = NUMBER["TOO_LARGE"], NUMBER["BAD_DECIMAL"]
 BAD_ENUM, BAD_BOOLEAN = NUMBER["BAD_ENUM"], NUMBER["BAD_BOOLEAN"]
 EMPTY_VALUE, TOMBSTONE = NUMBER["EMPTY_VALUE"], NUMBER["TOMBSTONE"]
@@ -591,6 +592,55 @@ def _read_doubles(
 
 
 @compiled(STAMP)
+def _read_item(kind: int, pos: int, end: int) -> tuple[float, int]:
+    """(number, next position) of a plain number."""
+    if kind == DOUBLE:
+        return (load_f64(pos), pos + 8) if end - pos >= 8 else (0.0, -TRUNCATED)
+    if kind == FLOAT:
+        return (load_f32(pos), pos + 4) if end - pos >= 4 else (0.0, -TRUNCATED)
+    whole, pos = _read_long(pos, end)
+    if pos >= 0 and kind == INT and (whole < INT_MIN or whole > INT_MAX):
+        return 0.0, -OUT_OF_RANGE
+    return float(whole), pos
+
+
+@compiled(STAMP)
+def _read_vector(ops: Any, row: int, pos: int, end: int, out: int, wide: bool, limit: float) -> int:
+    """An array of as many numbers as SIZE says into the matrix; next position or -code."""
+    if ops[row, WRITTEN] != PLAIN:
+        present, pos = _read_branch(ops[row, WRITTEN], pos, end)
+        if pos < 0:
+            return pos
+        if not present:
+            return -NULL_FIELD
+    kind, written = ops[row + 1, KIND], ops[row + 1, WRITTEN]
+    size, dest = ops[row, SIZE], ops[row, DEST]
+    got = 0
+    while True:
+        count, pos = _read_block(pos, end)
+        if pos < 0:
+            return pos
+        if count == 0:
+            return pos if got == size else -WRONG_DIMENSION
+        if count > size - got:
+            return -WRONG_DIMENSION
+        for place in range(got, got + count):
+            if written != PLAIN:
+                present, pos = _read_branch(written, pos, end)
+                if pos < 0:
+                    return pos
+                if not present:
+                    return -NULL_FIELD
+            number, pos = _read_item(kind, pos, end)
+            if pos < 0:
+                return pos
+            code = _put(out, wide, dest + place, number, limit)
+            if code:
+                return -code
+        got += count
+
+
+@compiled(STAMP)
 def _matrix_row(
     ops: Any,
     pos: int,
@@ -621,9 +671,14 @@ def _matrix_row(
                     continue
                 dest = ops[row, DEST]
         if kind >= ARRAY and kind <= UNION:
-            pos = check_value(ops, row, pos, end)
-            if pos < 0:
-                return pos
+            if dest >= 0:
+                pos = _read_vector(ops, row, pos, end, out, wide, limit)
+                if pos < 0:
+                    return pos - row * 256
+            else:
+                pos = check_value(ops, row, pos, end)
+                if pos < 0:
+                    return pos
             row = ops[row, NEXT]
             continue
         if written != PLAIN:
@@ -912,6 +967,61 @@ def gather(k: int, offsets: int, starts: int, out: int) -> None:
         _copy(out + begin, load_i64(starts + 8 * i), load_i32(offsets + 4 * i + 4) - begin)
 
 
+@compiled(STAMP, nogil=True)
+def lists(
+    k: int,
+    offsets: int,
+    starts: int,
+    ops: Any,
+    row: int,
+    ends: int,
+    valid: int,
+    items: int,
+    item_valid: int,
+) -> int:
+    """Arrays of plain numbers, which have been checked, into a list column.
+
+    Args:
+        offsets, starts: addresses of the column's pieces, as ``columns`` left them; an empty one is null.
+        ops, row: the array's place in the table.
+        ends, valid: addresses of int32 (k + 1,) and uint8 (k,), written: offsets into the items, 0 for null.
+        items, item_valid: addresses of the numbers and of their uint8 validity (0: never null), with room for all.
+
+    Returns:
+        how many items there are.
+    """
+    kind, written = ops[row + 1, KIND], ops[row + 1, WRITTEN]
+    wide = kind in (DOUBLE, LONG)
+    total = 0
+    store_i32(ends, 0)
+    for i in range(k):
+        pos = load_i64(starts + 8 * i)
+        end = pos + load_i32(offsets + 4 * i + 4) - load_i32(offsets + 4 * i)
+        present = 1 if end > pos else 0
+        if present and ops[row, WRITTEN] != PLAIN:
+            present, pos = _read_branch(ops[row, WRITTEN], pos, end)
+        count = 0
+        if present:
+            count, pos = _read_block(pos, end)
+        while count > 0:
+            for _ in range(count):
+                there = 1
+                if written != PLAIN:
+                    there, pos = _read_branch(written, pos, end)
+                    store_u8(item_valid + total, there)
+                if there:
+                    pos = _store_column(kind, 0, 0, pos, end, items, total)
+                elif wide:
+                    store_i64(items + 8 * total, 0)
+                else:
+                    store_i32(items + 4 * total, 0)
+                total += 1
+            count, pos = _read_block(pos, end)
+        store_u8(valid + i, present)
+        store_i32(ends + 4 * i + 4, total)
+    return total
+
+
 @compiled(STAMP)
 def _write_long(out: int, number: int) -> int:
     """A zigzag varint; returns the address after it."""
@@ -980,6 +1090,26 @@ def _write_value(kind: int, size: int, values: int, data: int, i: int, out: int)
 
 
 @compiled(STAMP)
+def _write_list(ops: Any, row: int, cols: Any, begin: int, end: int, out: int) -> int:
+    """The items from begin to before end as an array; returns the address after it, or -code."""
+    item, dest = row + 1, ops[row + 1, DEST]
+    kind, written, valid = ops[item, KIND], ops[item, WRITTEN], cols[dest, 1]
+    if end > begin:
+        out = _write_long(out, end - begin)
+    for place in range(begin + cols[dest, 2], end + cols[dest, 2]):
+        null = valid != 0 and (load_u8(valid + (place >> 3)) >> (place & 7)) & 1 == 0
+        if written != PLAIN:
+            store_u8(out, 2 if null != (written == NULL_FIRST) else 0)
+            out += 1
+        elif null:
+            return -NULL_FIELD
+        if not null:
+            out = _write_value(kind, 0, cols[dest, 0], 0, place, out)
+    store_u8(out, 0)
+    return out + 1
+
+
+@compiled(STAMP)
 def _write_row(ops: Any, cols: Any, i: int, out: int) -> int:
     """One record; returns the address after it, or what is wrong."""
     row = 0
@@ -997,7 +1127,7 @@ def _write_row(ops: Any, cols: Any, i: int, out: int) -> int:
             row += 1
             continue
         null = valid != 0 and (load_u8(valid + (there >> 3)) >> (there & 7)) & 1 == 0
-        several = kind >= ARRAY and kind <= UNION
+        several = kind >= ARRAY and kind <= UNION and ops[row, RUN] == 0
         if written != PLAIN and not several:
             store_u8(out, 2 if null != (written == NULL_FIRST) else 0)
             out += 1
@@ -1009,7 +1139,11 @@ def _write_row(ops: Any, cols: Any, i: int, out: int) -> int:
         if kind in (RECORD, NULL):
             row += 1
             continue
-        out = _write_value(kind, ops[row, SIZE], cols[dest, 0], cols[dest, 3], there, out)
+        if kind == ARRAY and not several:
+            offset = cols[dest, 0] + 4 * there
+            out = _write_list(ops, row, cols, load_i32(offset), load_i32(offset + 4), out)
+        else:
+            out = _write_value(kind, ops[row, SIZE], cols[dest, 0], cols[dest, 3], there, out)
         if out < 0:
             return out - row * 256
         row = ops[row, NEXT]
@@ -1022,7 +1156,8 @@ def encode(n: int, schema_id: int, ops: Any, cols: Any, out: int, offsets: Any) 
 
     Args:
         cols: int64 (columns, 4), addresses of Arrow buffers: values (or offsets), validity bits (0: none null), the
-            array's offset into both, and the bytes of those of varying length.
+            array's offset into both, and the bytes of those of varying length. An array's RUN is 1 where its column is
+            a list of numbers, which are the next column; else its values are pieces that are Avro already.
         out: address of memory that is large enough.
         offsets: int64 (n + 1,), written.
 

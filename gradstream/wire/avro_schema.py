@@ -45,8 +45,9 @@ WORDS = {number: word for word, number in PRIMITIVES.items()} | {
     DECIMAL_FIXED: "decimal",
 }
 NUMBERS = frozenset({INT, LONG, FLOAT, DOUBLE, DECIMAL, DECIMAL_FIXED})
-# Not put into columns by the compiled loops; fastavro reads and writes them piece by piece.
+# Of varying shape: all but arrays of plain numbers are read and written by fastavro, piece by piece.
 PIECES = frozenset({ARRAY, MAP, UNION})
+PLAIN_NUMBERS = frozenset({INT, LONG, FLOAT, DOUBLE})
 TEXTS = frozenset({STRING, BYTES})
 DECIMALS = frozenset({DECIMAL, DECIMAL_FIXED})
 LOGICAL: dict[tuple[int, str], pa.DataType] = {
@@ -304,6 +305,11 @@ def least_size(node: Node) -> int:
         case k if k == RECORD:
             return sum(map(least_size, node.children))
     return 1
+
+
+def is_vector(node: Node) -> bool:
+    """Whether it is an array of plain numbers, which the compiled loops read and write themselves."""
+    return node.kind == ARRAY and node.children[0].kind in PLAIN_NUMBERS
 
 
 def columns_of(node: Node) -> tuple[Node, ...]:

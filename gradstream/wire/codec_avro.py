@@ -13,6 +13,7 @@ import ctypes
 import json
 import time
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,15 @@ import pyarrow as pa
 
 from gradstream.errors import DataError
 from gradstream.wire import avro_numba, avro_schema
-from gradstream.wire.avro_chunk import FRAME_REASONS, Addresses, Chunk, Codes, Selection, Writer
+from gradstream.wire.avro_chunk import (
+    FRAME_REASONS,
+    Addresses,
+    Chunk,
+    Codes,
+    Selection,
+    Writer,
+    vector,
+)
 from gradstream.wire.avro_columns import Reading, joined
 from gradstream.wire.avro_encode import encode
 from gradstream.wire.avro_kernel import Kernel
@@ -36,6 +45,7 @@ __all__ = [
     "arrow_schema",
     "compile_all",
     "encode",
+    "expanded",
     "numeric_columns",
     "schema_columns",
     "subject_columns",
@@ -82,14 +92,20 @@ class AvroDecoder:
         return Decoded(batch, rows, chunk.codes, lambda row: self._reason(chunk, row, None))
 
     def matrix(
-        self, values: pa.BinaryArray, columns: Sequence[str], dtype: npt.DTypeLike = np.float64
+        self,
+        values: pa.BinaryArray,
+        columns: Sequence[str],
+        dtype: npt.DTypeLike = np.float64,
+        out: npt.NDArray[Any] | None = None,
     ) -> tuple[npt.NDArray[Any], Codes]:
         """The wanted columns as numbers, shape (n, d), and a code for each of the n values.
 
         Args:
-            columns: d names, fields of nested records as ``OUTER.INNER``; exact, or else the only one that differs in
-                case alone.
+            columns: names, fields of nested records as ``OUTER.INNER``; exact, or else the only one that differs in
+                case alone. ``X[0:10]`` stands for ten columns (see ``expanded``): the items of an array of numbers,
+                which must have exactly ten, else WRONG_DIMENSION.
             dtype: float64 or float32.
+            out: where to write, shape (n, d) of that dtype, each row contiguous, as a part of a larger matrix is.
 
         Rows with a code hold unspecified numbers. Numbers of every kind are taken, dates and times as they are
         stored, decimals to the nearest double or its neighbour, integers beyond 2**53 rounded. Text is taken if it
@@ -99,7 +115,7 @@ class AvroDecoder:
         """
         names, kind = self._asked(columns, dtype)
         chunk = Chunk.of(values)
-        return self._matrix(chunk, names, kind), chunk.codes
+        return self._matrix(chunk, names, kind, out), chunk.codes
 
     def matrix_at(
         self,
@@ -107,6 +123,7 @@ class AvroDecoder:
         ends: Addresses,
         columns: Sequence[str],
         dtype: npt.DTypeLike = np.float64,
+        out: npt.NDArray[Any] | None = None,
     ) -> tuple[npt.NDArray[Any], Codes]:
         """As ``matrix``, of values that lie anywhere in memory, such as in a Kafka client's messages.
 
@@ -116,7 +133,7 @@ class AvroDecoder:
         """
         names, kind = self._asked(columns, dtype)
         chunk = Chunk.at(begins, ends)
-        return self._matrix(chunk, names, kind), chunk.codes
+        return self._matrix(chunk, names, kind, out), chunk.codes
 
     def prepare(
         self,
@@ -160,9 +177,21 @@ class AvroDecoder:
         return names, kind
 
     def _matrix(
-        self, chunk: Chunk, names: tuple[str, ...], dtype: np.dtype[Any]
+        self,
+        chunk: Chunk,
+        names: tuple[str, ...],
+        dtype: np.dtype[Any],
+        out: npt.NDArray[Any] | None = None,
     ) -> npt.NDArray[Any]:
-        out = np.empty((len(chunk.codes), len(names)), dtype)
+        shape = len(chunk.codes), _width(names)
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif (
+            out.shape != shape
+            or out.dtype != dtype
+            or (shape[1] and out.strides[1] != out.itemsize)
+        ):
+            raise ValueError(f"out must be {shape} of {dtype} with contiguous rows")
         read = 0
         for kernel in self._kernels.get((names, dtype), ()):
             read += kernel.read(chunk, out)
@@ -253,7 +282,7 @@ class AvroDecoder:
 
 def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDArray[Any]) -> None:
     """The rows of one schema into the matrix."""
-    n, width = out.shape
+    n = len(out)
     wide = out.dtype == np.float64
     limit = float(np.finfo(out.dtype).max)
     slow = np.empty((n * selection.texts, 5), np.int64)
@@ -266,7 +295,7 @@ def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDA
         chunk.ids,
         selection.ops,
         out.ctypes.data,
-        width * out.itemsize,
+        out.strides[0],
         wide,
         limit,
         chunk.codes,
@@ -285,6 +314,24 @@ def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDA
     for source, target in selection.copies:
         mine = chunk.ids == schema_id
         out[mine, target] = out[mine, source]
+
+
+def expanded(columns: Sequence[str]) -> list[str]:
+    """The names of a matrix's columns: ``X[0:3]`` becomes ``X[0]``, ``X[1]`` and ``X[2]``.
+
+    Raises:
+        DataError: TOO_LARGE, for over 65,536 columns of one array.
+    """
+    found = []
+    for column in columns:
+        name, size = vector(column)
+        found += [column] if size < 0 else [f"{name}[{place}]" for place in range(size)]
+    return found
+
+
+@lru_cache(maxsize=256)
+def _width(names: tuple[str, ...]) -> int:
+    return len(expanded(names))
 
 
 def numeric_columns(schema: AvroSchema, references: Sequence[str] = ()) -> list[str]:

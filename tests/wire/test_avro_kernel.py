@@ -90,7 +90,7 @@ def interpreted(
     space: dict[str, Any] = {name: getattr(avro_numba, name) for name in avro_kernel.NAMES}
     space |= INTERPRETED
     exec(text, space)
-    chunk, out = Chunk.of(raw), np.zeros((len(raw), len(names)), dtype)
+    chunk, out = Chunk.of(raw), np.zeros((len(raw), len(codec_avro.expanded(names))), dtype)
     frame = struct.pack(">BI", 0, ID)
     head, tail = struct.unpack("<iB", frame)
     with np.errstate(all="ignore"):
@@ -102,7 +102,9 @@ def interpreted(
     return out, chunk.codes
 
 
-NUMERIC = st.sampled_from(["int", "long", "float", "double", "string", "decimal", "fixed decimal"])
+NUMERIC = st.sampled_from(
+    ["int", "long", "float", "double", "string", "decimal", "fixed decimal", "vector"]
+)
 OTHER = st.sampled_from(["boolean", "bytes", "enum", "fixed", "list", "map", "many"])
 
 
@@ -113,6 +115,7 @@ def avro_type(word: str, name: str) -> Avro:
         "fixed decimal": {"type": "fixed", "name": name, "size": 4, **decimal},
         "enum": {"type": "enum", "name": name, "symbols": ["A", "B"]},
         "fixed": {"type": "fixed", "name": name, "size": 3},
+        "vector": {"type": "array", "items": ["double", ["null", "float"], "int"][len(name) % 3]},
         "list": {"type": "array", "items": ["null", "int"]},
         "map": {"type": "map", "values": "string"},
         "many": ["int", "null", "string"],
@@ -120,9 +123,9 @@ def avro_type(word: str, name: str) -> Avro:
 
 
 @st.composite
-def fields(draw: st.DrawFn, counter: Any, depth: int = 1) -> list[tuple[str, Avro, bool]]:
-    """(name, type, whether it can be wanted) of some fields, in runs of fields alike."""
-    found: list[tuple[str, Avro, bool]] = []
+def fields(draw: st.DrawFn, counter: Any, depth: int = 1) -> list[tuple[str, Avro, str]]:
+    """(name, type, what to call it where it is wanted) of some fields, in runs of fields alike."""
+    found: list[tuple[str, Avro, str]] = []
     for _ in range(draw(st.integers(1, 4))):
         number = draw(st.booleans()) or draw(st.booleans())
         word = draw(NUMERIC if number else OTHER)
@@ -130,14 +133,15 @@ def fields(draw: st.DrawFn, counter: Any, depth: int = 1) -> list[tuple[str, Avr
         for _ in range(draw(st.sampled_from([1, 1, 2, 3, 5, 7]))):
             name = f"f{next(counter)}"
             kind = avro_type(word, f"T{name}")
+            wanted = (f"{name}[0:2]" if word == "vector" else name) if number else ""
             union = {"plain": kind, "first": ["null", kind], "second": [kind, "null"]}[how]
-            found.append((name, union, number))
+            found.append((name, union, wanted))
     if depth and draw(st.booleans()):
         name = f"f{next(counter)}"
         inner = draw(fields(counter, depth - 1))
         made = record(*((field, kind) for field, kind, _ in inner)) | {"name": f"T{name}"}
-        found.append((name, draw(st.sampled_from([made, ["null", made], [made, "null"]])), False))
-        found += [(f"{name}.{field}", None, number) for field, _, number in inner]
+        found.append((name, draw(st.sampled_from([made, ["null", made], [made, "null"]])), ""))
+        found += [("", None, wanted and f"{name}.{wanted}") for _, _, wanted in inner]
     return found
 
 
@@ -158,8 +162,10 @@ def value_of(draw: Any, kind: Avro) -> Any:
             return draw(st.sampled_from(["A", "B"]))
         case {"type": "fixed"}:
             return b"abc"
+        case {"type": "array", "items": ["null", _]}:
+            return draw(st.lists(st.none() | st.integers(-5, 5), min_size=1, max_size=2))
         case {"type": "array"}:
-            return draw(st.lists(st.none() | st.integers(-5, 5), max_size=2))
+            return draw(st.sampled_from([[1, 2], [-70, 3], [5, -6], [7], [], [1, 2, 3]]))
         case {"type": "map"}:
             return [("k", "v")]
     number = draw(st.sampled_from([0.0, -1.5, 3e38, 2.0, 1e9]))
@@ -195,7 +201,7 @@ def test_a_record_is_read_alike_or_left_to_the_table(
 ) -> None:
     found = data.draw(fields(iter(range(1000))))
     schema = record(*((name, kind) for name, kind, _ in found if kind is not None))
-    able = [name for name, _, number in found if number] or ["none"]
+    able = [wanted for _, _, wanted in found if wanted] or ["none"]
     picked = data.draw(st.lists(st.sampled_from(able), max_size=9))
     wanted = tuple(data.draw(st.sampled_from([able, picked])))
     if wanted == ("none",):
@@ -242,6 +248,15 @@ SCHEMAS: dict[str, tuple[Avro, tuple[str, ...]]] = {
         ),
         ("f", "l0", "l1", "l2", "l3", "l4", "q.x", "m", "f", "s"),
     ),
+    "vectors": (
+        record(
+            ("x", {"type": "array", "items": "double"}),
+            ("n", ["null", {"type": "array", "items": "int"}]),
+            ("z", {"type": "array", "items": ["null", "float"]}),
+            ("y", "double"),
+        ),
+        ("y", "x[0:100]", "n[0:3]", "z[0:3]", "n[0:3]"),
+    ),
 }
 
 
@@ -260,6 +275,8 @@ def sample(schema: Avro, n: int, seed: int = 3) -> pa.BinaryArray:
                 return round(float(rng.normal()), 2)
             case {"type": "enum"}:
                 return "B"
+            case {"type": "array", "items": "double"}:
+                return rng.normal(size=100 - int(rng.random() < 0.01)).tolist()
             case {"type": "array"}:
                 return rng.integers(-1000, 1000, 3).tolist()
             case "I":

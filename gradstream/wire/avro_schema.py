@@ -215,7 +215,9 @@ class _Reader:
         if kind == RECORD:
             node = self._record(schema, full.rpartition(".")[0], depth)
         elif kind == ENUM:
-            symbols = tuple(_word(one) for one in _listed(schema, "symbols"))
+            symbols = tuple(_symbol(one) for one in _listed(schema, "symbols"))
+            if len(set(symbols)) < len(symbols):
+                raise _invalid(f"two symbols of one name in {full!r}")
             node = Node(ENUM, size=len(symbols), symbols=symbols)
         else:
             size = schema.get("size")
@@ -248,8 +250,14 @@ def _listed(schema: Mapping[str, Any], key: str) -> list[Any]:
     return found
 
 
+def _symbol(name: Any) -> str:
+    if not isinstance(name, str) or not NAME.match(name) or "." in name:
+        raise _invalid(f"{name!r} is no symbol")
+    return name
+
+
 def _word(name: Any) -> str:
-    """A name of a field or symbol: any text that can be written as UTF-8."""
+    """A field's name: any text that can be written as UTF-8."""
     if not isinstance(name, str) or any("\ud800" <= one <= "\udfff" for one in name):
         raise _invalid(f"{name!r} is no name")
     return name
@@ -282,7 +290,7 @@ def _with_logical(node: Node, schema: Mapping[str, Any]) -> Node:
         and isinstance(scale, int)
         and 0 <= scale <= precision
         and 1 <= precision <= LARGEST_PRECISION
-        and (node.kind == BYTES or 1 <= node.size <= 16)
+        and (node.kind == BYTES or (node.size <= 16 and 10**precision < 2 ** (8 * node.size - 1)))
     ):
         kind = DECIMAL if node.kind == BYTES else DECIMAL_FIXED
         return replace(node, kind=kind, precision=precision, scale=scale, logical=logical)

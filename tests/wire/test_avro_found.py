@@ -74,6 +74,8 @@ def test_a_fixed_type_that_would_fill_the_memory_is_refused() -> None:
         '{"type": "enum", "name": "E", "symbols": 5}',
         '{"type": "enum", "name": "E", "symbols": ["\\ud800"]}',
         '{"type": "enum", "name": "E", "symbols": [1]}',
+        '{"type": "enum", "name": "E", "symbols": ["a-b"]}',
+        '{"type": "enum", "name": "E", "symbols": ["A", "A"]}',
         '{"type": "record", "name": "R", "fields": 5}',
         '{"type": "record", "name": "R", "fields": {"name": "x", "type": "int"}}',
         '{"type": "record", "name": "R", "fields": [{"name": "\\ud800", "type": "int"}]}',
@@ -104,3 +106,12 @@ def test_a_matrix_takes_no_decimal_of_too_many_digits(prepared: bool) -> None:
     matrix, codes = reader.matrix(values, ["m"])
     assert words(codes) == ["OK", "BAD_DECIMAL", "BAD_DECIMAL", "BAD_DECIMAL"]
     assert matrix[0, 0] == 99.99
+
+
+@pytest.mark.parametrize(("size", "precision"), [(1, 3), (4, 10), (16, 39), (0, 1)])
+def test_a_fixed_type_too_short_for_its_precision_is_no_decimal(size: int, precision: int) -> None:
+    money = {"type": "fixed", "name": "M", "size": size, "logicalType": "decimal"}
+    schema = record(("m", money | {"precision": precision}), ("u", ["string", "M"]))
+    found = decoded(schema, b"\x01" * size + b"\x02" + b"\x02" * size)
+    assert words(found.codes) == ["OK"]
+    assert found.batch.to_pylist() == [{"m": b"\x01" * size, "u": f'"{"02" * size}"'}]

@@ -14,9 +14,10 @@ CLIENT = ("confluent-kafka",)
 AVRO, JSON = (*CLIENT, "fastavro", "numpy"), (*CLIENT, "orjson", "numpy")
 
 # Of offsets and weights.
-NOT_TIED = "committed each 5 s, trained or not"
+NOT_TIED = "each 5 s, trained or not"
 NONE = "–"
 TOGETHER = "one transaction"
+EVERY = 0.1  # seconds between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Peer:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def tied(self) -> bool:
+        """Whether weights and offsets are committed together, so that each record is learned from once."""
+        return "with the offsets" in self.weights
+
+    @property
     def why(self) -> str:
         if self.program == "limits.kcat" and shutil.which("kcat") is None:
             return "kcat is not installed"
@@ -58,7 +64,7 @@ def _module(library: str) -> str:
 
 
 def _ours(name: str, layout: str = FLAT, client: str = "", **job: object) -> Peer:
-    options = {"job": job, **({"client": client} if client else {})}
+    options = {"job": job, "every": EVERY, **({"client": client} if client else {})}
     return Peer(
         name,
         "variant" if client else "ours",
@@ -117,7 +123,7 @@ PEERS = (
         TOGETHER,
         "each 100 ms, with the offsets",
         ("gradstream", *CLIENT, "numpy"),
-        {"chunk": 256},
+        {"chunk": 256, "every": EVERY},
     ),
     _peer(NUMPY_FASTAVRO, FLAT, OWN, "by_hand.descend"),
     _peer("NumPy + fastavro, array", ARRAY, OWN, "by_hand.descend"),

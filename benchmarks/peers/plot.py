@@ -99,8 +99,7 @@ def draw_rates(axes: Axes, outcomes: Sequence[Outcome]) -> None:
 
 def label(outcome: Outcome) -> str:
     """The name, with a tick where weights and offsets are committed together."""
-    tied = "with the offsets" in outcome.peer.weights
-    return f"{outcome.peer.name} ✓" if tied else outcome.peer.name
+    return f"{outcome.peer.name} ✓" if outcome.peer.tied else outcome.peer.name
 
 
 def legend(axes: Axes, kinds: set[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import topics
+from benchmarks import effort, topics
 from benchmarks.peers import environments
 from benchmarks.peers.catalogue import OWN, Peer
 from benchmarks.peers.feeds import Feed
@@ -24,6 +24,7 @@ FOREIGN = (
     "import sys, types; ours = types.ModuleType('benchmarks'); ours.__path__ = [sys.argv.pop(1)]; "
     f"sys.modules['benchmarks'] = ours; from {START} import main; main(sys.argv[1:])"
 )
+QUICK_STEPS = 40  # between commits of gradstream, where all records are through in less than EVERY
 PATIENCE = 90.0  # seconds for starting and warming up, beyond those of the clock
 
 
@@ -33,6 +34,8 @@ def run(peer: Peer, feed: Feed, services: Services, seconds: float) -> dict[str,
     weights_topic = topics.name("weights")
     ensure_topics(services, {weights_topic: 1})
     options = {**peer.options, "weights_topic": weights_topic}
+    if effort.NOW.quick:
+        options["steps"] = QUICK_STEPS
     task = Task(
         program=peer.program,
         bootstrap=services.bootstrap_servers,

@@ -8,6 +8,7 @@ from statistics import median
 from rich.table import Table
 
 from benchmarks.figure import Figure, spread
+from benchmarks.peers.catalogue import NONE
 from benchmarks.peers.feeds import FRAUD
 from benchmarks.peers.outcome import Outcome, fastest
 from benchmarks.wording import times
@@ -54,16 +55,29 @@ def _ours_beside(ours: Outcome, other: Outcome) -> bool:
 
 
 def terminal(outcomes: Sequence[Outcome]) -> Table:
+    """What fits into a terminal; the promises as one word."""
     shown = Table(title="topic → trained, batches of 256", title_justify="left")
-    for column in COLUMNS:
-        right = column in ("best", "median", "spread", "gradstream", "CPU µs", "error")
-        shown.add_column(column, justify="right" if right else "left", no_wrap=right)
+    right = ("best", "spread", "gradstream", "CPU µs")
+    for column in ("who", *right, "commits"):
+        shown.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in right
+        )
     for outcome in ranked(outcomes):
-        row = cells(outcome, outcomes)
+        row = dict(zip(COLUMNS, cells(outcome, outcomes), strict=True))
         if outcome.problem:
-            row[2] = f"[bold red]{row[2]}[/]"
-        shown.add_row(*row, style="bold" if outcome.peer.kind == "ours" else "")
+            row["best"] = f"[bold red]{row['best']}[/]"
+        told = [row[column] for column in ("who", *right)]
+        shown.add_row(*told, commits(outcome), style="bold" if outcome.peer.kind == "ours" else "")
     return shown
+
+
+def commits(outcome: Outcome) -> str:
+    """What is kept, in a word or two."""
+    peer = outcome.peer
+    if peer.tied:
+        return "both, together"
+    kept = [("offsets", peer.offsets), ("weights", peer.weights)]
+    return ", ".join(name for name, promise in kept if promise != NONE) or NONE
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -76,8 +90,8 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def goals(figures: Sequence[Figure]) -> Table:
     shown = Table(title="gradstream against", title_justify="left")
-    for column in ("", "ratio of the best", "of the medians", "goal"):
-        shown.add_column(column, justify="right" if column else "left")
+    for column in ("", "best", "median", "goal"):
+        shown.add_column(column, justify="right" if column else "left", no_wrap=bool(column))
     for each in figures:
         shade = "green" if each.reached else "red"
         ratio = f"[{shade}]{times(each.ratio)}[/]"

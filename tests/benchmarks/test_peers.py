@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import effort
 from benchmarks.peers import catalogue, compare, environments, feeds, page, runs, tables
 from benchmarks.peers.catalogue import OWN, PEERS
 from benchmarks.peers.feeds import ARRAY, ARRAY_JSON, FLAT, FLAT_JSON
@@ -183,7 +184,10 @@ def test_bad_words_are_one_line() -> None:
 @pytest.mark.parametrize(
     "name", [catalogue.NUMPY_FASTAVRO, catalogue.NUMPY, catalogue.OWN_LOOP, "consume(256)"]
 )
-def test_a_peer_learns_from_a_topic_in_a_process_of_its_own(services: Services, name: str) -> None:
+def test_a_peer_learns_from_a_topic_in_a_process_of_its_own(
+    services: Services, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effort.NOW, "quick", True)
     peer = BY_NAME[name]
     feed = feeds.fill(services, peer.layout, 40_960)
     done = Outcome(peer)

@@ -12,8 +12,6 @@ from benchmarks.peers.programs.by_hand import Model, commit
 from benchmarks.peers.programs.reading import consumer
 from benchmarks.peers.programs.task import BATCH, Clock, Task
 
-PUBLISH_SECONDS = 0.1
-
 
 def train(task: Task, clock: Clock) -> None:
     """As ``gradstream train`` does it. The clock starts with the first commit and ends with the last."""
@@ -34,7 +32,8 @@ def train(task: Task, clock: Clock) -> None:
         task.topic,
         task.target,
         run=f"peers-{uuid.uuid4().hex[:10]}",
-        publish_seconds=PUBLISH_SECONDS,
+        publish_seconds=task.options["every"],
+        publish_steps=task.options.get("steps"),
         max_records=task.records,
         weights_topic=task.options["weights_topic"],
         dead_letters_topic=task.options["weights_topic"] + "_dead",
@@ -64,7 +63,8 @@ def decoded_by_hand(task: Task, clock: Clock) -> None:
         }
     )
     writer.init_transactions()
-    model, due = Model(), time.perf_counter() + PUBLISH_SECONDS
+    every = task.options["every"]
+    model, due = Model(), time.perf_counter() + every
     while not clock.over:
         messages = source.consume(task.options["chunk"], 1.0)
         values = pa.array([message.value() for message in messages], pa.binary())
@@ -75,6 +75,6 @@ def decoded_by_hand(task: Task, clock: Clock) -> None:
             model.learn(part[:, :-1], part[:, -1])
         if time.perf_counter() >= due:
             commit(writer, source, task, model)
-            due = time.perf_counter() + PUBLISH_SECONDS
+            due = time.perf_counter() + every
         clock.tick(len(messages))
     clock.weights = model.w

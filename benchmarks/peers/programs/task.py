@@ -99,11 +99,14 @@ class Clock:
         """Prints the answer as the last line and ends the process on the spot: how long a library takes to stop is
         no part of the question.
         """
+        if not self.over:
+            sys.stderr.write(f"the clock has not run to its end: {self._seen} records were told\n")
         weights = None if self.weights is None else [float(each) for each in self.weights]
         told = {**self._answer, "weights": weights, "versions": versions(self._task.libraries)}
         sys.stdout.write("\n" + json.dumps(told) + "\n")
         sys.stdout.flush()
-        os._exit(0 if self._answer else 1)
+        sys.stderr.flush()
+        os._exit(0 if self.over else 1)
 
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:

@@ -26,10 +26,10 @@ from benchmarks.journeys import Floats, Journeys, Published, Seen, followed
 from gradstream.config import Services
 from gradstream.shell.client import KsqlClient
 from gradstream.wire.codec_avro import AvroDecoder
-from gradstream.wire.kafka import ensure_topics
-from gradstream.wire.reader import EARLIEST, open_log_reader
+from gradstream.wire.kafka import end_offsets, ensure_topics
+from gradstream.wire.reader import open_log_reader
 from gradstream.wire.registry import Registry
-from producers.statements import PARTITIONS, Pipeline, regression, renamed, statements, stream_name
+from producers.statements import Pipeline, regression, renamed, statements, stream_name
 from trainers.checkpoint import read_weights
 from trainers.preflight import WEIGHTS_CONFIG
 
@@ -108,8 +108,8 @@ def follow(services: Services, rows: int, *flags: str) -> Journeys:
     over = threading.Event()
     with query(services, pipeline), ThreadPoolExecutor(2) as pool:
         try:
-            seen = pool.submit(watched, services, pipeline.training_topic, PARTITIONS, over)
-            published = pool.submit(watched, services, weights, 1, over)
+            seen = pool.submit(watched, services, pipeline.training_topic, over)
+            published = pool.submit(watched, services, weights, over)
             with running(services, *trainer(pipeline, weights, rows), *flags) as training:
                 effort.NOW.say(f"{rows / RATE:.0f} seconds of records")
                 with running(services, *producer(pipeline, rows)) as producing:
@@ -168,10 +168,10 @@ def wait(process: subprocess.Popen[str], seconds: float) -> None:
         raise SystemExit(f"{process.args!r} ended with {process.returncode}: {said[-1000:]}")
 
 
-def watched(services: Services, topic: str, partitions: int, over: threading.Event) -> Seen:
+def watched(services: Services, topic: str, over: threading.Event) -> Seen:
     """All records of a topic, each chunk with the moment in which it came."""
     found = []
-    with open_log_reader(services, {(topic, at): EARLIEST for at in range(partitions)}) as reader:
+    with open_log_reader(services, dict.fromkeys(end_offsets(services, topic), 0)) as reader:
         while len(records := reader.fetch(8192, 0.5)) or not over.is_set():
             if len(records):
                 found.append((time.time(), records))

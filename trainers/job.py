@@ -14,7 +14,7 @@ from trainers.options import FULL, NAME, OPTIONS, RUN
 
 __all__ = ["FULL", "Job"]
 
-LIVE_SECONDS = 0.01
+LIVE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,7 +345,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_steps", STOPPING, _or_none(WHOLE), "N", "of the run", COUNT, _from_one, example=10_000),
     Option("max_seconds", STOPPING, _or_none(REAL), "X", "of this process", ABOVE_ZERO, _positive, example=60.0),
 
-    Option("publish_every", PUBLISHING, INTERVAL, "TIME", "time or number of steps [1s, live 5ms]",
+    Option("publish_every", PUBLISHING, INTERVAL, "TIME", "a time, or a number of steps [1s; live: 5ms]",
            "a time such as 250ms, 1s or 2m, or a number of steps such as 100",
            lambda v: _positive(v[0]) if v[1] is None else v[1] >= 1, example=(1.0, None),
            fields=("publish_seconds", "publish_steps")),

@@ -10,7 +10,7 @@ import pytest
 
 from gradstream.config import Services
 
-pytest_plugins = ["tests.shows", "tests.workers"]
+pytest_plugins = ["tests.shows", "tests.workers", "tests.examples"]
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and their children with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,7 +12,13 @@ import gradstream.wire
 from gradstream.command import loading
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError
-from gradstream.wire.codec_avro import compile_all, numeric_columns, subject_columns
+from gradstream.wire.avro_chunk import vector
+from gradstream.wire.codec_avro import (
+    compile_all,
+    expanded,
+    numeric_columns,
+    subject_columns,
+)
 from gradstream.wire.kafka import (
     check_broker,
     ensure_topics,
@@ -44,7 +50,8 @@ class Plan:
     """A job whose every part has been found.
 
     Attributes:
-        features: the columns to learn from, in the order of the weights.
+        columns: what is read from a record: the features, an array's as ``X[0:10]``, then the target where there is one.
+        features: the names of the features, in the order of the weights.
         topic_id: of the source; a topic that is deleted and created again has another.
         source_schema_id: newest schema of the source.
         weights_schema_id, dead_letters_schema_id: what our own records are written with.
@@ -55,6 +62,7 @@ class Plan:
     job: Job
     services: Services
     registry: Registry
+    columns: tuple[str, ...]
     features: tuple[str, ...]
     model: Model
     backend: Backend
@@ -64,11 +72,6 @@ class Plan:
     dead_letters_schema_id: int
     largest: int
     compile_us: int = 0
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What is read from a record: the features, then the target where there is one."""
-        return (*self.features, *((self.job.target,) if self.job.target else ()))
 
 
 @contextmanager
@@ -86,7 +89,8 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
     with closing(Registry(services.schema_registry_url)) as registry:
         registry.check()
         require_topics(services, [job.source])
-        schema_id, features = _columns(job, registry)
+        schema_id, asked = _columns(job, registry)
+        features = tuple(expanded(asked))
         model = models.get(job.model, len(features), job.bias, job.layers)
         job = _settled(job, model)
         backend = _backend(job, model)
@@ -95,6 +99,7 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             job=job,
             services=services,
             registry=registry,
+            columns=(*asked, *([job.target] if job.target else [])),
             features=features,
             model=model,
             backend=backend,
@@ -133,7 +138,7 @@ def _backend(job: Job, model: Model) -> Backend:
 
 
 def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:
-    """Id of the source's newest schema, and the feature columns."""
+    """Id of the source's newest schema, and the feature columns as they are asked for."""
     subject = f"{job.source}-value"
     try:
         schema_id, _, schema = registry.latest(subject)
@@ -161,15 +166,26 @@ def _columns(job: Job, registry: Registry) -> tuple[int, tuple[str, ...]]:
     return schema_id, features
 
 
-def _check_column(flag: str, name: str, kinds: dict[str, str], numeric: list[str]) -> None:
+def _check_column(flag: str, asked: str, kinds: dict[str, str], numeric: list[str]) -> None:
+    name, items = vector(asked)
     if name not in kinds:
         folded = {known.lower(): known for known in kinds}
         near = get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are: {', '.join(kinds)}"
         raise DataError("UNKNOWN_COLUMN", f"{flag} {name}: the source has no such column; {hint}")
+    if kinds[name] == "array" and items < 0 and flag == "--features":
+        raise DataError(
+            "NOT_NUMERIC",
+            f"--features {name}: the column is an array; say how many numbers each has, as '{name}[0:10]'",
+        )
+    if items >= 0 and (kinds[name] != "array" or flag == "--target"):
+        raise DataError(
+            "NOT_NUMERIC",
+            f"{flag} {asked}: the column is {kinds[name]}; only the features of an array are given as {name}[0:N]",
+        )
     # Text is no feature by default, but a column that is named may hold numbers as text, as a class "0" or "1"; a
     # record where it does not is a dead letter.
-    if name not in numeric and kinds[name] != "string":
+    if items < 0 and name not in numeric and kinds[name] != "string":
         raise DataError(
             "NOT_NUMERIC",
             f"{flag} {name}: the column is {kinds[name]}, not a number; "

@@ -340,16 +340,16 @@ class Writer:
                 "NO_TRANSACTION", "there is no transaction to commit; begin one first"
             )
         deadline = time.monotonic() + self._commit_timeout
+        if offsets and self._state == "open":  # while the records are on their way
+            places = [Place(*at, offset) for at, offset in sorted(offsets.items())]
+            send = self._producer.send_offsets_to_transaction
+            self._finish(lambda left: send(places, group_metadata, left), deadline, "send offsets")
         self._flush_for_commit(deadline)
         if self._state == "spoilt" or self.failed > self._failed_before:
             self.abort()
             raise TransactionAborted(
                 "TRANSACTION_ABORTED", f"a record was not delivered ({self.first_failure})"
             )
-        if offsets:
-            places = [Place(*at, offset) for at, offset in sorted(offsets.items())]
-            send = self._producer.send_offsets_to_transaction
-            self._finish(lambda left: send(places, group_metadata, left), deadline, "send offsets")
         self._state = "committing"
         self._finish(self._producer.commit_transaction, deadline, "commit")
         self._state = "idle"
@@ -413,7 +413,7 @@ class Writer:
     # How a transaction ends
 
     def _flush_for_commit(self, deadline: float) -> None:
-        """Wait for the records before the offsets go: otherwise librdkafka takes 100 ms longer for each commit."""
+        """Wait for the records before the commit: otherwise librdkafka takes 100 ms longer for it."""
         try:
             self.flush(max(0.1, deadline - time.monotonic()))
         except UnavailableError as error:

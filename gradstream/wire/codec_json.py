@@ -171,12 +171,20 @@ def _quick(column: Column, type_: pa.DataType, odd: npt.NDArray[np.bool_]) -> pa
         ]
     if type_ == pa.float64():
         # Java reads numbers as decimals, which know no negative zero.
-        return pc.add(pa.array(column, type_), 0.0)
+        return pc.add(_doubles(column), 0.0)
     try:
         return pa.array(column, _number_type(type_)).cast(type_)
     except (OverflowError, pa.ArrowInvalid):  # integers that wrap around, days beyond the calendar
         odd |= np.array([value is not None for value in column], np.bool_)
         return pa.nulls(len(column), type_)
+
+
+def _doubles(column: Column) -> pa.DoubleArray:
+    """Numbers and None as doubles, whole numbers beyond 2**53 rounded, which Arrow refuses to do."""
+    try:
+        return pa.array(column, pa.float64())
+    except pa.ArrowInvalid:
+        return pa.array([None if one is None else float(one) for one in column], pa.float64())
 
 
 def _number_type(type_: pa.DataType) -> pa.DataType:

@@ -277,3 +277,14 @@ def test_many_rows_with_a_few_bad_ones() -> None:
     assert decoded.batch.column("I").to_pylist() == decoded.rows.tolist()
     assert decoded.batch.column("X")[-1].as_py() == 0.5
     assert decoded.reason(2048) == "Can't coerce string to type. targetType: DOUBLE, path: $.X"
+
+
+def test_whole_numbers_that_no_double_holds_are_rounded() -> None:
+    schema = pa.schema([("X", pa.float64())])
+    raw = pa.array([b'{"X": 9007199254740993}', b'{"X": -9223372036854775807}', b"{}"], pa.binary())
+    decoded = decode(raw, schema)
+    assert decoded.batch.column("X").to_pylist() == [
+        9007199254740992.0,
+        -9.223372036854775807e18,
+        None,
+    ]

@@ -94,8 +94,9 @@ def with_atheris(name: str, box: BlackBox, seconds: float, seed: int) -> None:
         for i, seed_input in enumerate(target.seeds):
             Path(corpus, str(i)).write_bytes(seed_input)
         options = (
-            f"-max_total_time={int(seconds)} -seed={seed} -max_len=4096 -verbosity=0 -timeout=0"
+            f"-max_total_time={int(seconds)} -seed={seed} -max_len=4096 -verbosity=0 -timeout=3600"
         )
+        options += f" -artifact_prefix={corpus}/"
         ours = "-handle_segv=0 -handle_bus=0 -handle_abrt=0"  # faulthandler tells of these
         atheris.Setup([sys.argv[0], *options.split(), *ours.split(), corpus], one)
         atheris.Fuzz()

@@ -10,13 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gradstream.wire.records import Records
-from trainers.chain import WeightsRecord
+from trainers.batches import Range
+
+WHOLE = "record → weights"
+FIRST = "record → training topic"
+SECOND = "training topic → weights"
+LIMITS = {50: 30.0, 99: 150.0}  # ms of the whole way that so many per cent may take
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Seen: TypeAlias = Sequence[tuple[float, Records]]
 """What a reader was given, and when, in seconds since 1970."""
-Published: TypeAlias = Sequence[tuple[float, WeightsRecord]]
-"""A chain of weights, and when a reader had each record."""
+Published: TypeAlias = Sequence[tuple[float, Sequence[Range]]]
+"""What each record of a chain of weights learned from, and when a reader had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,8 @@ def _learned(partition: int, offset: npt.NDArray[np.int64], published: Published
     """When a reader had the weights that learned from each of these offsets of a partition."""
     ranges = [
         (part.start, part.end, when)
-        for when, record in published
-        for part in record.inputs
+        for when, inputs in published
+        for part in inputs
         if part.partition == partition
     ]
     starts, ends, moments = np.array(ranges).reshape(-1, 3).T

@@ -22,7 +22,17 @@ import pyarrow as pa
 
 from benchmarks import effort, topics
 from benchmarks.figure import Figure
-from benchmarks.journeys import Floats, Journeys, Published, Seen, followed
+from benchmarks.journeys import (
+    FIRST,
+    LIMITS,
+    SECOND,
+    WHOLE,
+    Floats,
+    Journeys,
+    Published,
+    Seen,
+    followed,
+)
 from gradstream.config import Services
 from gradstream.shell.client import KsqlClient
 from gradstream.wire.codec_avro import AvroDecoder
@@ -42,12 +52,6 @@ STEADY = 20  # seconds that count
 TAIL = 1  # seconds at the end that do not: the last batches wait for records that never come
 WINDOW = 5  # seconds of each repeat
 GIVE_UP = 60.0  # seconds for a process to end after its last record
-WHOLE, FIRST, SECOND = (
-    "record → weights",
-    "record → training topic",
-    "training topic → weights",
-)
-LIMITS = {50: 30.0, 99: 150.0}  # ms from source to weights that so many per cent may take
 SHARES = (*range(1, 100), 99.5, 99.9)  # per cent, of the picture
 
 
@@ -179,9 +183,9 @@ def watched(services: Services, topic: str, over: threading.Event) -> Seen:
 
 
 def chain(services: Services, seen: Seen) -> Published:
-    """The weights records, each with the moment in which it came."""
+    """What the weights records learned from, each with the moment in which it came."""
     values = pa.chunked_array([records.value for _, records in seen]).combine_chunks()
     moments = np.concatenate([np.full(len(records), when) for when, records in seen])
     with closing(Registry(services.schema_registry_url)) as registry:
         found = read_weights(AvroDecoder(registry), values)
-    return list(zip(moments.tolist(), found, strict=True))
+    return list(zip(moments.tolist(), (record.inputs for record in found), strict=True))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import picture, tables
+from benchmarks import latency_picture, picture, tables
 from benchmarks.backends import plot
 from benchmarks.backends import tables as backend_tables
 from benchmarks.backends.outcome import Comparison
@@ -160,7 +160,9 @@ def draw(kept: Kept, folder: Path) -> None:
     record = kept.figures
     points = [each for figures in record.figures.values() for each in figures]
     caption = f"best of the repeats · {machine_line(record.machine)}".replace("; ", "\n")
-    picture.draw(tables.lines(points), caption, folder / "scaling.png", kept.mark(FIGURES))
+    lines, mark = tables.lines(points), kept.mark(FIGURES)
+    picture.draw(lines, caption, folder / "scaling.png", mark)
+    latency_picture.draw(lines, caption, folder / "latency.png", mark)
     if told := kept.peers:
         of_peers.draw(told, folder / "peers.png", kept.mark(PEERS))
 

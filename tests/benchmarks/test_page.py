@@ -37,7 +37,12 @@ POINTS = [
 ]
 
 
-PICTURES = {"scaling.png": page.FIGURES, "backends.png": page.BACKENDS, "peers.png": page.PEERS}
+PICTURES = {
+    "scaling.png": page.FIGURES,
+    "latency.png": page.FIGURES,
+    "backends.png": page.BACKENDS,
+    "peers.png": page.PEERS,
+}
 
 
 @pytest.fixture

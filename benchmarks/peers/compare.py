@@ -19,7 +19,7 @@ from gradstream.config import Services
 from gradstream.console import notes, progress, results
 from gradstream.errors import GradstreamError, UsageError
 
-SECONDS = 3.0  # that the clock of a run lasts at most
+SECONDS = 2.0  # that the clock of a run lasts at most
 PACKAGES = ("gradstream", "confluent-kafka", "numba", "numpy", "pyarrow")
 ABOUT = """\
 Topic to trained model: gradstream beside NumPy by hand, scikit-learn, River,
@@ -28,7 +28,7 @@ read. Same broker, same records, in turns, each run in a fresh process, each
 peer at its best settings (benchmarks/peers/README.md tells which and why).
 
 The first time, environments for the peers are made in the cache folder: about
-550 MB to download. After that it takes about six minutes. Shows tables, writes peers.json
+500 MB to download. After that it takes about six minutes. Shows tables, writes peers.json
 and peers.png. The exit code is 1 when a goal is missed or
 a trained model is wrong.
 

@@ -89,7 +89,7 @@ def draw_rates(axes: Axes, outcomes: Sequence[Outcome]) -> None:
             color=INK,
             fontweight=weight,
         )
-    axes.set(xlim=(0, most * 1.18), ylim=(-0.6, len(rows) - 0.4))
+    axes.set(xlim=(0, most * 1.24), ylim=(-0.6, len(rows) - 0.4))
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.set_yticks(range(len(rows)), [label(each) for each in rows])

@@ -70,6 +70,11 @@ NESTED: list[tuple[Avro, Any]] = [
         {"a": [1.0, 2.0], "d": 3.0, "m": {"k": 1, "ü": -2}},
     ),
     (
+        record(("l", {"type": "array", "items": ["null", "int"]}), ("o", ["null", {"type": "array", "items": "float"}]),
+               ("t", {"type": "array", "items": "string"}), ("i", "long")),
+        {"l": [1, -2, 3], "o": [0.5], "t": ["x"], "i": 5},
+    ),
+    (
         record(("u", ["null", "int", "double"]), ("v", ["string", "null", "boolean", "bytes", SMALL]),
                ("i", "int")),
         {"u": Branch(1, 7), "v": Branch(0, "text"), "i": 5},

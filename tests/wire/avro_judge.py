@@ -10,7 +10,8 @@ code they deserve. The rules, in the order in which they are applied:
   end TRUNCATED. BAD_UNION, BAD_ENUM, BAD_BOOLEAN and BAD_UTF8 say what they say; a decimal of no bytes, or of more
   digits than its precision, is BAD_DECIMAL.
 - For a matrix the wanted fields are judged as numbers while they are read (NULL_FIELD, NON_FINITE, OUT_OF_RANGE,
-  WRONG_TYPE), and text and decimals that are not wanted are passed over unseen.
+  WRONG_TYPE, WRONG_DIMENSION for an array of another length), and text and decimals that are not wanted are passed
+  over unseen.
 """
 
 from __future__ import annotations
@@ -207,7 +208,12 @@ class Cursor:
         return Branch(index, self.read(schema[index]))
 
     def _items(self) -> Iterator[None]:
-        """Once for each item of an array or map, block after block."""
+        """Once for each item of an array or map."""
+        for count in self.blocks():
+            yield from (None for _ in range(count))
+
+    def blocks(self) -> Iterator[int]:
+        """How many items each block of an array or map has."""
         while True:
             count = self.long()
             if count < 0:
@@ -218,7 +224,7 @@ class Cursor:
                 return
             if count > len(self.data) - self.at:  # each takes a byte at least
                 raise Fault("TOO_MANY_ITEMS" if count > LARGEST else "TRUNCATED")
-            yield from (None for _ in range(count))
+            yield count
 
 
 def bare(value: Any) -> Any:
@@ -326,6 +332,7 @@ class _Numbers:
         self.wanted = wanted
         self.limit = limit
         self.found: dict[str, Any] = {}
+        self.vectors = {name: size for name, size in map(vector, wanted) if size is not None}
         self.late: list[float] = []
 
     def fields(self, record: Avro, prefix: str) -> None:
@@ -342,12 +349,32 @@ class _Numbers:
                     raise Fault("NULL_FIELD")
                 return
             self.fields(plain, name + ".")
+        elif name in self.vectors:
+            if inner is not None and not self.present(schema):
+                raise Fault("NULL_FIELD")
+            size = self.vectors[name]
+            self.found[f"{name}[0:{size}]"] = self.items(self.types.whole(plain)["items"], size)
         elif name not in self.wanted:
             self.cursor.read(schema, seen=False)
         elif inner is not None and not self.present(schema):
             raise Fault("NULL_FIELD")
         else:
             self.found[name] = self.number(plain)
+
+    def items(self, item: Avro, size: int) -> list[Any]:
+        """An array of that many numbers."""
+        found: list[Any] = []
+        inner = self.types.beside_null(item)
+        for count in self.cursor.blocks():
+            if count > size - len(found):
+                raise Fault("WRONG_DIMENSION")
+            for _ in range(count):
+                if inner is not None and not self.present(item):
+                    raise Fault("NULL_FIELD")
+                found.append(self.number(item if inner is None else inner))
+        if len(found) < size:
+            raise Fault("WRONG_DIMENSION")
+        return found
 
     def present(self, schema: Avro) -> bool:
         if not 0 <= (index := self.cursor.long()) < 2:
@@ -398,6 +425,21 @@ def leaves(types: Types) -> list[tuple[str, Avro]]:
     return list(walk(types.root, ""))
 
 
+def vector(name: str) -> tuple[str, int | None]:
+    """(field, size) of a wanted array such as ``X[0:10]``; no size for any other name."""
+    found = re.fullmatch(r"(.*)\[0:([0-9]+)\]", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
+def is_vector(types: Types, schema: Avro) -> bool:
+    """Whether a matrix takes the items of this array."""
+    if types.kind(schema) != "array":
+        return False
+    item = types.whole(schema)["items"]
+    inner = types.beside_null(item)
+    return types.kind(item if inner is None else inner) in NUMBERS
+
+
 def is_number(types: Types, schema: Avro) -> bool:
     """Whether a matrix takes fields of this type."""
     return types.kind(schema) in {*NUMBERS, "string"} or types.is_decimal(schema)
@@ -406,11 +448,14 @@ def is_number(types: Types, schema: Avro) -> bool:
 def selected(types: Types, wanted: Sequence[str]) -> list[str]:
     """The fields that are meant: of that name, or the only ones that differ from it in case alone; Fault."""
     found, kinds = [], dict(leaves(types))
-    for name in wanted:
+    for asked in wanted:
+        name, size = vector(asked)
         near = [one for one in kinds if one.casefold() == name.casefold()]
         if name not in kinds and len(near) != 1:
             raise Fault("MISSING_FIELD")
-        found.append(name if name in kinds else near[0])
-        if not is_number(types, kinds[found[-1]]):
+        name = name if name in kinds else near[0]
+        taken = is_number if size is None else is_vector
+        if not taken(types, kinds[name]):
             raise Fault("WRONG_TYPE")
+        found.append(name if size is None else f"{name}[0:{size}]")
     return found

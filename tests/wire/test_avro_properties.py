@@ -246,11 +246,18 @@ def test_only_some_columns(data: st.DataObject) -> None:
 def test_a_matrix_is_as_the_judge_says(data: st.DataObject) -> None:
     case = data.draw(cases())
     values = data.draw(chunks(case))
-    numeric = [name for name, kind in judge.leaves(case.types) if judge.is_number(case.types, kind)]
+    leaves = judge.leaves(case.types)
+    numeric = [name for name, kind in leaves if judge.is_number(case.types, kind)]
+    numeric += [
+        f"{name}[0:{size}]"
+        for name, kind in leaves
+        if judge.is_vector(case.types, kind)
+        for size in data.draw(st.lists(st.integers(1, 3), max_size=1))
+    ]
     wanted = data.draw(st.lists(st.sampled_from(numeric), max_size=6) if numeric else st.just([]))
     dtype = data.draw(st.sampled_from([np.float64, np.float32]))
     matrix, codes = AvroDecoder(Known(case.schema)).matrix(values, wanted, dtype)
-    assert matrix.shape == (len(values), len(wanted))
+    assert matrix.shape == (len(values), len(codec_avro.expanded(wanted)))
     assert matrix.dtype == dtype
     assert_matrix(case.types, values.to_pylist(), wanted, matrix, codes)
 
@@ -274,7 +281,10 @@ def numbers_of(types: Types, value: Value, wanted: list[str], wide: bool) -> tup
             return "UNKNOWN_SCHEMA_ID", []
         called = judge.selected(types, wanted)
         found = judge.numbers(types, record, called, wide=wide)
-        return "OK", [found[name] for name in called]
+        flat: list[Any] = []
+        for name in called:
+            flat += found[name] if isinstance(found[name], list) else [found[name]]
+        return "OK", flat
     except Fault as fault:
         return fault.code, []
 
@@ -326,7 +336,7 @@ def test_columns_written_are_what_fastavro_reads(data: st.DataObject) -> None:
 
 # Codes that belong to other parts: labels and control records to the trainer, text to DELIMITED and JSON.
 ELSEWHERE = frozenset(
-    """DUPLICATE_ID BAD_LABEL BAD_TIMESTAMP NULL_KEY HEADER_TOO_LARGE UNKNOWN_CONTROL BAD_TEXT WRONG_DIMENSION""".split()
+    """DUPLICATE_ID BAD_LABEL BAD_TIMESTAMP NULL_KEY HEADER_TOO_LARGE UNKNOWN_CONTROL BAD_TEXT""".split()
 )
 RECURSIVE = {"type": "record", "name": "N", "fields": [{"name": "n", "type": ["null", "N"]}]}
 
@@ -356,13 +366,24 @@ def test_every_piece_of_a_record_broken_in_every_way(place: int) -> None:
     expected = [verdict(case.types, value) for value in values]
     assert words(decoded.codes) == [code for code, _ in expected]
     assert repr(rows_of(decoded.batch)) == repr([row for code, row in expected if code == "OK"])
-    names = [name for name, kind in judge.leaves(case.types) if judge.is_number(case.types, kind)]
+    names = numbers_and_vectors(case)
     for prepared in (False, True):
         reader = AvroDecoder(Known(schema))
         if prepared:
             assert reader.prepare(ID, names, np.float32)
         matrix, codes = reader.matrix(pa.array(values, pa.binary()), names, np.float32)
         assert_matrix(case.types, values, names, matrix, codes)
+
+
+def numbers_and_vectors(case: Case) -> list[str]:
+    """All that a matrix can take of a schema, arrays with as many items as the first row has."""
+    found = []
+    for name, kind in judge.leaves(case.types):
+        if judge.is_number(case.types, kind):
+            found.append(name)
+        elif judge.is_vector(case.types, kind):
+            found.append(f"{name}[0:{len(case.rows[0][name])}]")
+    return found
 
 
 def test_every_code_is_reached() -> None:
@@ -372,7 +393,8 @@ def test_every_code_is_reached() -> None:
         reader = AvroDecoder(Known(schema))
         values = pa.array(broken(case), pa.binary())
         reached.update(words(reader.columns(values).codes))
-        for name in ["nowhere", *(name for name, _ in judge.leaves(case.types))]:
+        leaves = [name for name, _ in judge.leaves(case.types)]
+        for name in ["nowhere", *leaves, *numbers_and_vectors(case)]:
             reached.update(words(reader.matrix(values, [name], np.float32)[1]))
     one = pa.array([framed(b"\2\2"), framed(b"\2\2", 7), b"{}"], pa.binary())
     for registry in (Known(RECURSIVE), Known(RECURSIVE, kind="JSON")):

@@ -1,12 +1,8 @@
-"""librdkafka's messages to columns, compiled: each message is read once and given back once.
+"""librdkafka's messages to columns, compiled: each message is given back once, and its bytes are copied on demand only.
 
 What is ours is counted in here alone, since Ctrl-C can come between any two steps of Python but not in the middle of
 compiled code. Function pointers come in as integers and are called by intrinsics, so that the code can be cached on
 disk.
-
-Values are copied, 10 to 20 of the 180 ns that a record of 100 bytes costs this thread from the queue to its column.
-Decoding them where they lie, and giving the messages back afterwards, was measured to save 3 % of the way from the
-topic to the matrix, too little for addresses that must not outlive a fetch.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -22,9 +18,9 @@ from numba.extending import intrinsic
 # rd_kafka_message_t in words of 8 bytes
 ERR, TOPIC, PARTITION, PAYLOAD, PAYLOAD_LENGTH, KEY, KEY_LENGTH, OFFSET = range(8)
 
-# State, int64 (5,): of the messages those in [FROM, TO) are ours, and the first BAD of the errors; how many librdkafka
-# has given us, and how many have been given back.
-FROM, TO, BAD, GOT, GIVEN = range(5)
+# State, int64 (6,): of the messages those in [LENT, FROM) are lent, those in [FROM, TO) are held for a later chunk; of the
+# errors we have the first BAD; how many messages librdkafka has given us, and how many have been given back.
+LENT, FROM, TO, BAD, GOT, GIVEN = range(6)
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -117,23 +113,29 @@ def _pull_once(consume, queue, timeout, most, messages, state):
 
 
 @numba.njit(cache=True, nogil=True)
-def sort_out(messages, errors, state, most, limit, slot, partition, slot_topic, slot_partition, slot_last):  # fmt: skip
-    """Part the next good messages from errors, and find which partitions they belong to.
+def sort_out(
+    messages, errors, state, most, limit, timestamp, slot, partition, begins, ends, offsets, timestamps,
+    slot_topic, slot_partition, slot_last,
+):  # fmt: skip
+    """For when nothing is lent: part the next good messages from errors, find which partitions they belong to, and where their values lie.
 
     Args:
         messages: int64, addresses; the good ones are moved, in their order, to before the first that was not looked
-            at, and the next of ours is the first of them.
+            at, and the next that is held is the first of them.
         errors: int64, as long as messages; takes the addresses of those that are errors.
         most: how many messages to look at.
         limit: most bytes of values, and of keys, to take; and one message always.
-        slot, partition: int32 (most,), take the slot and the partition of each good message.
+        timestamp: address of rd_kafka_message_timestamp.
+        slot, partition: int32 (most,), of each good message.
+        begins, ends: int64 (most,), address of the first byte of each value, 0 for null, and that after its last.
+        offsets, timestamps: int64 (most,).
         slot_topic, slot_partition, slot_last: (s,), take address of the topic, partition and last offset of each slot.
 
     Returns:
         how many messages are good; how many of their values and keys are null; bytes of values and of keys; slots used.
     """
     begin, bad = state[FROM], state[BAD]
-    look, good, used, here = begin, begin, 0, 0
+    look, n, used, here = begin, 0, 0, 0
     value_bytes, key_bytes, null_values, null_keys = 0, 0, 0, 0
     while look < min(state[TO], begin + most):
         message = messages[look]
@@ -142,11 +144,9 @@ def sort_out(messages, errors, state, most, limit, slot, partition, slot_topic, 
             bad += 1
             look += 1
             continue
-        values, keys = (
-            value_bytes + _word(message, PAYLOAD_LENGTH),
-            key_bytes + _word(message, KEY_LENGTH),
-        )
-        if good > begin and max(values, keys) > limit:
+        size = _word(message, PAYLOAD_LENGTH)
+        values, keys = value_bytes + size, key_bytes + _word(message, KEY_LENGTH)
+        if n > 0 and max(values, keys) > limit:
             break
         topic, number = _word(message, TOPIC), np.int32(_word(message, PARTITION) & 0xFFFFFFFF)
         if (
@@ -160,70 +160,72 @@ def sort_out(messages, errors, state, most, limit, slot, partition, slot_topic, 
                     break
                 slot_topic[here], slot_partition[here] = topic, number
                 used += 1
-        slot_last[here] = _word(message, OFFSET)
-        slot[good - begin], partition[good - begin] = here, number
-        messages[good] = message
-        good += 1
+        value, offset = _word(message, PAYLOAD), _word(message, OFFSET)
+        slot_last[here] = offset
+        slot[n], partition[n] = here, number
+        begins[n], ends[n] = value, value + size
+        offsets[n], timestamps[n] = offset, _call_timestamp(timestamp, message)
+        messages[begin + n] = message
+        n += 1
         look += 1
         value_bytes, key_bytes = values, keys
-        null_values += _word(message, PAYLOAD) == 0
+        null_values += value == 0
         null_keys += _word(message, KEY) == 0
-    n = good - begin
-    if good < look:
+    if begin + n < look:
         for i in range(1, n + 1):
-            messages[look - i] = messages[good - i]
-    state[FROM], state[BAD] = look - n, bad
+            messages[look - i] = messages[begin + n - i]
+    state[LENT] = state[FROM] = look - n
+    state[BAD] = bad
     return n, null_values, null_keys, value_bytes, key_bytes, used
 
 
 @numba.njit(cache=True, nogil=True)
-def gather(
-    messages, state, n, timestamp, destroy, values, value_ends, value_set, keys, key_ends, key_set,
-    offsets, timestamps,
-):  # fmt: skip
-    """Copy the next n messages, all good, to columns, and give each back to librdkafka.
+def key_spans(messages, state, n, begins, ends):
+    """Where the keys of the next n messages lie, as sort_out() tells of values."""
+    for i in range(n):
+        message = messages[state[FROM] + i]
+        begins[i] = _word(message, KEY)
+        ends[i] = begins[i] + _word(message, KEY_LENGTH)
+
+
+@numba.njit(cache=True, nogil=True)
+def copy(begins, ends, data, places, valid):
+    """Values, or keys, one after the other.
 
     Args:
-        timestamp, destroy: addresses of rd_kafka_message_timestamp and rd_kafka_message_destroy.
-        values, keys: uint8, all bytes one after the other.
-        value_ends, key_ends: int32 (n + 1,), Arrow's offsets; empty where all are null.
-        value_set, key_set: uint8 (ceil(n / 8),) of zeros, Arrow's validity bits; empty where none is null.
-        offsets, timestamps: int64 (n,).
+        data: uint8, as many bytes as they have.
+        places: int32 (n + 1,), Arrow's offsets.
+        valid: uint8 (ceil(n / 8),) of zeros, Arrow's validity bits; empty where none is null.
     """
-    begin = state[FROM]
-    value_at, key_at = values.ctypes.data, keys.ctypes.data
-    value_end, key_end = 0, 0
-    has_values, has_keys = len(value_ends) > 0, len(key_ends) > 0
-    if has_values:
-        value_ends[0] = 0
-    if has_keys:
-        key_ends[0] = 0
-    for i in range(n):
-        message = messages[begin + i]
-        if has_values:
-            if _word(message, PAYLOAD) != 0:
-                _copy(value_at + value_end, _word(message, PAYLOAD), _word(message, PAYLOAD_LENGTH))
-                value_end += _word(message, PAYLOAD_LENGTH)
-                if len(value_set):
-                    value_set[i >> 3] |= np.uint8(1 << (i & 7))
-            value_ends[i + 1] = value_end
-        if has_keys:
-            if _word(message, KEY) != 0:
-                _copy(key_at + key_end, _word(message, KEY), _word(message, KEY_LENGTH))
-                key_end += _word(message, KEY_LENGTH)
-                if len(key_set):
-                    key_set[i >> 3] |= np.uint8(1 << (i & 7))
-            key_ends[i + 1] = key_end
-        offsets[i] = _word(message, OFFSET)
-        timestamps[i] = _call_timestamp(timestamp, message)
-        _call_destroy(destroy, message)
-    state[GIVEN] += n
-    _advance(state, n)
+    at, end = data.ctypes.data, 0
+    places[0] = 0
+    for i in range(len(begins)):
+        if begins[i] != 0:
+            _copy(at + end, begins[i], ends[i] - begins[i])
+            end += ends[i] - begins[i]
+            if len(valid):
+                valid[i >> 3] |= np.uint8(1 << (i & 7))
+        places[i + 1] = end
+
+
+@numba.njit(cache=True, nogil=True)
+def lend(state, n):
+    """The next n, which sort_out() has found, are lent from here on."""
+    state[FROM] += n
+
+
+@numba.njit(cache=True, nogil=True)
+def settle(messages, state, destroy):
+    """Give back those that are lent."""
+    for i in range(state[LENT], state[FROM]):
+        _call_destroy(destroy, messages[i])
+    state[GIVEN] += state[FROM] - state[LENT]
+    _none_lent(state)
 
 
 @numba.njit(cache=True, nogil=True)
 def drop(messages, state, keep, destroy):
-    """Give those of ours back that are not to be kept; ``keep`` is bool, one for each."""
+    """Give those that are held back that are not to be kept; ``keep`` is bool, one for each."""
     to = state[FROM]
     for i in range(len(keep)):
         message = messages[state[FROM] + i]
@@ -234,7 +236,8 @@ def drop(messages, state, keep, destroy):
             _call_destroy(destroy, message)
             state[GIVEN] += 1
     state[TO] = to
-    _advance(state, 0)
+    if state[LENT] == state[FROM]:
+        _none_lent(state)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -247,18 +250,24 @@ def drop_errors(errors, state, destroy):
 
 
 @numba.njit(cache=True, nogil=True)
-def _advance(state, n):
-    """The next n are ours no more; where none is left, the room is free from its beginning."""
-    state[FROM] += n
+def _none_lent(state):
+    """Where none is held either, the room is free from its beginning."""
+    state[LENT] = state[FROM]
     if state[FROM] == state[TO]:
-        state[FROM] = state[TO] = 0
+        state[LENT] = state[FROM] = state[TO] = 0
 
 
 def compile_all() -> None:
     """Compile, or load from the cache on disk, before the first record waits for it."""
-    words, numbers, bits = np.zeros(5, np.int64), np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    words, numbers, bits = np.zeros(6, np.int64), np.zeros(1, np.int32), np.zeros(0, np.uint8)
+    none = words[:0]
     pull.compile((types.int64,) * 4 + (types.int64[::1],) * 2)  # there is nothing to call yet
-    sort_out(words, words, words, 0, 0, numbers, numbers, words, numbers, words)
-    gather(words, words, 0, 0, 0, bits, numbers, bits, bits, numbers, bits, words, words)
+    sort_out(
+        words, words, words, 0, 0, 0, numbers, numbers, words, words, words, words, words, numbers, words
+    )  # fmt: skip
+    key_spans(words, words, 0, words, words)
+    copy(none, none, bits, numbers, bits)
+    lend(words, 0)
+    settle(words, words, 0)
     drop(words, words, np.zeros(0, np.bool_), 0)
     drop_errors(words, words, 0)

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError
 
 from gradstream.errors import GradstreamError, UnavailableError
 from gradstream.wire import gather, librdkafka
-from gradstream.wire.held import Held, columns
+from gradstream.wire.held import Held, LentRecords, Loan
 from gradstream.wire.kafka import Setting
 from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_entries, take_error
 from gradstream.wire.reader_base import (
@@ -110,18 +110,18 @@ class LibrdkafkaReader(Reader):
         headers = self._headers(self._held.next(found.n)) if self._with_headers else no_headers
         names = [self._lib.topic_name(handle).decode() for handle in found.slot_topic.tolist()]
         index = [self._topic_index(name) for name in names]
-        made = columns(found)
-        records = Records(
+        loan = Loan(found)
+        records = LentRecords(
+            loan,
             topics=tuple(self._topics),
             topic=_topic_of_each(index, found.slot),
             partition=found.partition,
-            offset=made.offset,
-            timestamp=made.timestamp,
-            key=made.key,
-            value=made.value,
+            offset=found.offset,
+            timestamp=found.timestamp,
+            key=self._held.keys(found),
             headers=headers,
         )
-        self._held.gather(found.n, made)
+        self._held.lend(loan, found.n)
         places = zip(names, found.slot_partition.tolist(), found.slot_last.tolist(), strict=True)
         for name, partition, offset in places:
             self._reached((name, partition), offset + 1)

@@ -108,6 +108,9 @@ class Reader(ABC):
         Empty when ``timeout`` is over, the end of a partition is met or the group changes. After Ctrl-C it is open
         whether the records that position() counts have reached the caller: seek to where you stand.
 
+        The records' values are copied out of the client's messages when they are asked for, or by the next fetch() if
+        somebody has the records by then; ``Records.spans`` tells where they lie meanwhile.
+
         Args:
             timeout: seconds; more than 1 counts as 1, so that the caller's own clock is served.
 

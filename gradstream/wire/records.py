@@ -16,6 +16,8 @@ import pyarrow as pa
 
 TopicPartition: TypeAlias = tuple[str, int]
 Headers: TypeAlias = list[tuple[str, bytes | None]]
+# Addresses of values in memory: of the first byte of each, 0 for null, and after its last; int64 (n,) both.
+Spans: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def no_headers(row: int) -> Headers:
@@ -49,3 +51,11 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+    @property
+    def spans(self) -> Spans | None:
+        """Where the values lie, if they have not been copied into ``value`` yet: for who can read them there and then.
+
+        Nothing at these addresses may be read after ``value`` was asked for, or the reader for anything.
+        """
+        return None

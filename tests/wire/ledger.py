@@ -60,7 +60,7 @@ class Ledger:
         assert self.wrong == []
         assert held.got - self._before == self.got
         assert held.got - held.given_back == len(self.out)
-        assert set(held.all()) | set(held.errors()) == self.out
+        assert {*held.lent(), *held.all(), *held.errors()} == self.out
 
 
 @contextmanager

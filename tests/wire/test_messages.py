@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -84,13 +85,13 @@ def test_a_fetch_that_fails_before_its_records_are_copied_loses_none(
 ) -> None:
     fill(services, topic, 300)
 
-    def no_room(*_: object) -> object:
+    def no_room(*_: object, **__: object) -> object:
         raise MemoryError
 
     with open_log_reader(services, {(topic, 0): 0}, client=client) as reader:
         first = drain(reader, 100, chunk=100)
         whose = f"gradstream.wire.{client}_reader"
-        name = "columns" if client == "librdkafka" else "ConfluentReader._columns"
+        name = "LentRecords" if client == "librdkafka" else "ConfluentReader._columns"
         monkeypatch.setattr(f"{whose}.{name}", no_room)
         with pytest.raises(MemoryError):
             drain(reader, 1, chunk=100)
@@ -98,7 +99,7 @@ def test_a_fetch_that_fails_before_its_records_are_copied_loses_none(
         assert drain.offsets(first + drain(reader, 200)) == list(range(300))
 
 
-@pytest.mark.parametrize("name", ["columns", "_topic_of_each", "Records"])
+@pytest.mark.parametrize("name", ["Loan", "_topic_of_each", "LentRecords"])
 def test_what_fails_while_columns_are_made_is_given_back_once(
     services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -131,15 +132,63 @@ def test_what_is_held_is_given_back_by_a_seek_and_by_closing(
     at = (topic, 0)
     for last in ("seek", "close"):
         with ledger_of(open_log_reader(services, {at: 0}, client="librdkafka")) as ledger:
-            fetch_some(ledger.reader)
-            while not ledger.out:
-                fetch_some(ledger.reader)
+            hold_some(ledger.reader)
             if last == "seek":
                 ledger.reader.seek({at: 7})
-                assert not ledger.out
+                assert ledger.out == set(ledger.reader._held.lent())
                 assert ledger.reader.fetch(1, 1.0).offset.tolist() == [7]
-            else:
-                assert ledger.out
+
+
+def hold_some(reader: Any) -> None:
+    """Fetch until some messages wait for the next chunk."""
+    while not reader._held:
+        reader.fetch(1000, 1.0)
+
+
+def test_values_are_lent_until_the_reader_goes_on(services: Services, topic: str) -> None:
+    """And who still has the records by then has copies."""
+    fill(services, topic, 500)
+    at = (topic, 0)
+    with ledger_of(open_log_reader(services, {at: 0}, client="librdkafka")) as ledger:
+        reader = ledger.reader
+        while not len(first := reader.fetch(100, 1.0)):
+            pass
+        assert first.spans is not None
+        begins, ends = first.spans
+        places = zip(begins.tolist(), ends.tolist(), strict=True)
+        there = [ctypes.string_at(begin, end - begin) for begin, end in places]
+        assert there == [b"%020d" % i for i in range(len(first))]
+        assert len(ledger.out) == len(first)
+        second = reader.fetch(100, 1.0)  # copies the first, which is kept
+        assert first.spans is None
+        assert first.value.to_pylist() == [b"%020d" % i for i in range(len(first))]
+        assert len(ledger.out) == len(second)
+        reader.seek({at: 7})  # the second is still lent
+        assert second.spans is not None
+        assert second.offset[0] == len(first)
+        kept = second.value
+        assert second.spans is None
+        ledger.check()
+        while not len(third := reader.fetch(10, 1.0)):
+            pass
+        assert kept is second.value
+        assert kept[0].as_py() == b"%020d" % len(first)
+        expected = third.offset.tolist()
+        assert expected[0] == 7
+    assert third.spans is None  # closing, too, leaves copies
+    assert third.value.to_pylist() == [b"%020d" % i for i in expected]
+
+
+def test_records_that_nobody_keeps_are_not_copied(
+    services: Services, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(services, topic, 500)
+    monkeypatch.setattr(held, "copied", pytest.fail)
+    with ledger_of(open_log_reader(services, {(topic, 0): 0}, client="librdkafka")) as ledger:
+        ledger.reader._held.keys = lambda found: held.nulls(found.n)
+        count = 0
+        while count < 500:
+            count += len(ledger.reader.fetch(100, 1.0))
 
 
 def test_an_error_of_the_log_is_given_back(services: Services, topic: str) -> None:
@@ -169,9 +218,8 @@ def test_a_rebalance_whose_callback_fails_leaves_nothing_out(
     reader: Any = open_reader(
         services, [wide_topic], group, client="librdkafka", on_rebalance=refuse
     )
-    with ledger_of(reader) as ledger:
-        while not ledger.out:
-            fetch_some(reader)
+    with ledger_of(reader):
+        hold_some(reader)
         # The group asks for the partitions while we leave it, so the callback comes inside close().
         with pytest.raises(ValueError, match="revoked"):
             reader.close()
@@ -185,8 +233,7 @@ def test_an_interrupted_close_can_be_repeated(
     fill(services, topic, 200, size=100)
     for step in (1, 10, 25, 40, 60):
         with ledger_of(open_log_reader(services, {(topic, 0): 0}, client="librdkafka")) as ledger:
-            while not ledger.out:
-                fetch_some(ledger.reader)
+            hold_some(ledger.reader)
             assert interrupted(step, ledger.reader.close)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError, UsageError
-from gradstream.wire import gather, kafka
+from gradstream.wire import gather, kafka, librdkafka
 from gradstream.wire.reader import EARLIEST, LATEST, open_log_reader, open_reader
 from gradstream.wire.writer import Writer
 from tests.crowd import in_time
@@ -376,22 +377,28 @@ def test_more_partitions_than_a_chunk_has_slots_make_more_chunks() -> None:
     raw[:, gather.OFFSET] = 40 + np.arange(n)
     raw[2, gather.ERR] = 0xFFFFFFFF & -191
     messages = raw.ctypes.data + 72 * np.arange(n, dtype=np.int64)
-    errors, state = np.zeros(n, np.int64), np.array([0, n, 0, n, 0], np.int64)
+    errors, state = np.zeros(n, np.int64), np.array([0, 0, n, 0, n, 0], np.int64)
     slot, partition = np.empty(n, np.int32), np.empty(n, np.int32)
     topics, partitions, last = np.empty(3, np.int64), np.empty(3, np.int32), np.empty(3, np.int64)
-    room = (slot, partition, topics, partitions, last)
+    timestamp = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 7)
+    columns = [np.empty(n, np.int64) for _ in range(4)]
+    room = (librdkafka.address(timestamp), slot, partition, *columns, topics, partitions, last)
     found = gather.sort_out(messages, errors, state, n, 1 << 30, *room)
     assert found == (3, 3, 3, 0, 0, 3)  # without values and keys
     assert partitions.tolist() == [0, 1, 3]
     assert partition[:3].tolist() == [0, 1, 3]
     assert last.tolist() == [40, 41, 43]
+    assert columns[2][:3].tolist() == [40, 41, 43]
+    assert columns[3][:3].tolist() == [7, 7, 7]
     assert errors[: state[gather.BAD]].tolist() == [raw.ctypes.data + 72 * 2]
     # Each message in one place, so that whoever gives back what is left does so once.
     left = messages[state[gather.FROM] : state[gather.TO]]
     assert ((left - raw.ctypes.data) // 72).tolist() == [0, 1, 3, 4, 5]
+    assert state.tolist() == [1, 1, n, 1, n, 0]
     found = gather.sort_out(messages, errors, state, n, 1 << 30, *room)
     assert found == (3, 3, 3, 0, 0, 3)
-    assert state.tolist() == [1, n, 1, n, 0]
+    gather.lend(state, 3)
+    assert state.tolist() == [1, 4, n, 1, n, 0]
 
 
 def test_a_position_does_not_run_ahead_of_records_that_are_held(

@@ -95,7 +95,9 @@ class Comparing:
         missing = [name for name in sorted(wanted) if not environments.ready(name)]
         for name in missing:
             size = environments.MEGABYTES[name]
-            self._say(f"installing {name}, once: about {size} MB to download")
+            told = f"installing {name}, once: about {size} MB to download"
+            self._say(told)
+            notes.print(told, markup=False)
             try:
                 environments.make(name)
             except GradstreamError as error:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from benchmarks import kernels, topics
 from gradstream.wire import codec_delimited, gather
 from gradstream.wire.codec_avro import AvroDecoder, AvroSchema, encode
-from gradstream.wire.held import Held, columns
+from gradstream.wire.held import Held, Loan
 from gradstream.wire.registry import Registry, Schema
 from producers.fraud import Fraud
 from producers.schemas import avro_schema
@@ -184,7 +184,10 @@ def gathered(name: str) -> Hot:
         held._state[:] = 0
         held._state[gather.TO] = CHUNK
         found = held.sort_out(CHUNK, 1 << 30)
-        held.gather(found.n, columns(found))
+        loan = Loan(found)
+        held.lend(loan, found.n)
+        assert len(loan.values) == CHUNK
+        held.settle()
 
     return Hot(name, path, lambda: np.copyto(out, values))
 

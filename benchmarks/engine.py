@@ -181,6 +181,7 @@ class Watched(PersistentQuery):
     """A query that keeps the seconds of its stages, from the first record on.
 
     Attributes:
+        spent: by stage; of commits the time that the query waits for them.
         done: set when ``count`` records have been read and committed, at ``ended``.
     """
 
@@ -229,10 +230,10 @@ class Watched(PersistentQuery):
         self._watch("produce", writer, "send")
         super()._loop(reader, writer)
 
-    def _commit(self, reader: Reader, writer: Writer) -> float:
+    def _end_commit(self) -> float:
         with self._clock("commit"):
-            took = super()._commit(reader, writer)
-        if self.counts.read >= self.count and not self.done.is_set():
+            took = super()._end_commit()
+        if self._began is None and self.counts.read >= self.count and not self.done.is_set():
             self.ended = time.perf_counter()
             self.done.set()
         return took

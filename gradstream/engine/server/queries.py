@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +31,10 @@ from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Fenced, TransactionAborted, Writer
 
 CHUNK = 16384  # records decoded at once; larger ones fall out of the processor's caches
+DRAINED = CHUNK // 4  # a fetch that brings fewer has emptied the source
 COMMIT_ROWS = 1 << 18
 COMMIT_SECONDS = 0.1  # how long a transaction stays open at most while records keep coming
-REST_SECONDS = 0.005  # at least, in which records gather where few come: a transaction costs milliseconds of work
+REST_SECONDS = 0.002  # at least, in which records gather where few come: a transaction costs milliseconds of work
 IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
 RETRY_SECONDS = 1.0
 MAX_ABORTS = 7  # in a row, over about 13 s
@@ -70,6 +72,35 @@ class Counts:
     errors: int = 0
     commits: int = 0
     last_at: float = 0.0
+
+
+class Commit(threading.Thread):
+    """A transaction's commit, in a thread of its own, so that the query goes on reading and computing meanwhile.
+
+    Attributes:
+        stands: the offsets that it commits.
+        error: why it failed; after join().
+        took: seconds.
+    """
+
+    def __init__(
+        self, writer: Writer, stands: dict[TopicPartition, int], group_metadata: object
+    ) -> None:
+        # A daemon: a broker that hangs must not hold up the end of the process.
+        super().__init__(name="commit", daemon=True)
+        self.stands = stands
+        self.error: Exception | None = None
+        self.took = 0.0
+        self._work = partial(writer.commit, stands, group_metadata)
+        self.start()
+
+    def run(self) -> None:
+        started = time.monotonic()
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001  the query's thread raises it
+            self.error = error
+        self.took = time.monotonic() - started
 
 
 class PersistentQuery:
@@ -114,6 +145,10 @@ class PersistentQuery:
         logger = Logger(self.id, surroundings.include_rows)
         self.pipeline = Pipeline(self.plan, self.sink, surroundings.registry, logger)
         self._first: dict[TopicPartition, int] = {}  # of the records since the last commit
+        self._began: float | None = None  # when the open transaction did
+        self._rows = 0  # in it
+        self._commit: Commit | None = None  # under way
+        self._rebalances = 0  # that have been seen
         self._sink_partitions = 1
         self._aborts = 0  # since the last commit
         self._stands: dict[TopicPartition, int] | None = (
@@ -205,46 +240,66 @@ class PersistentQuery:
             self._loop(reader, writer)
 
     def _loop(self, reader: Reader, writer: Writer) -> None:
-        began: float | None = None  # of the open transaction
-        rows = 0
-        rebalances = 0
-        while not self._stop.is_set():
-            if self._paused.is_set() and began is None:
-                self._hold(reader)
-                continue
-            # A transaction ends when no more records are at hand: early where they are few, late under load.
-            records = reader.fetch(CHUNK, IDLE_SECONDS if began is None else 0.0)
-            drained = len(records) == 0
-            try:
-                if reader.rebalances != rebalances:
-                    rebalances = reader.rebalances
+        self._rebalances = 0
+        self._nothing_is_open()
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._turn(reader, writer)
+                except TransactionAborted as error:
                     writer.abort()
-                    self._remember_first(records)
                     self._rewind(reader)
-                    began, rows = None, 0
-                    continue
-                if not drained:
-                    if began is None:
-                        writer.begin()
-                        began = time.monotonic()
-                    self._process(records, writer)
-                    rows += len(records)
-                elif began is None and self._passed_markers(reader):
-                    writer.begin()
-                    self._commit(reader, writer)
-                due = drained or rows >= COMMIT_ROWS
-                if began is not None and (due or time.monotonic() - began >= COMMIT_SECONDS):
-                    took = self._commit(reader, writer)
-                    began, rows = None, 0
-                    if drained:
-                        self._stop.wait(max(REST_SECONDS, took))
-            except TransactionAborted as error:
-                writer.abort()
-                self._rewind(reader)
-                began, rows = None, 0
-                self._after_abort(error)
-        if began is not None:
-            self._commit(reader, writer)
+                    self._after_abort(error)
+            self._end_commit()
+            if self._began is not None:
+                self._begin_commit(reader, writer)
+                self._end_commit()
+        finally:
+            if self._commit:  # nobody else may use the writer before
+                self._commit.join()
+            self._commit = None
+
+    def _nothing_is_open(self) -> None:
+        self._began, self._rows = None, 0
+
+    def _turn(self, reader: Reader, writer: Writer) -> None:
+        """One chunk. Under load its output is made while the transaction before it is committed."""
+        if self._paused.is_set() and self._began is None:
+            self._end_commit()
+            self._hold(reader)
+            return
+        idle = self._began is None and self._commit is None
+        records = reader.fetch(CHUNK, IDLE_SECONDS if idle else 0.0)
+        self._remember_first(records)
+        if reader.rebalances != self._rebalances:
+            self._rebalances = reader.rebalances
+            self._end_commit()
+            writer.abort()
+            self._rewind(reader)
+            return
+        output = self.pipeline.run(records) if len(records) else None
+        self._end_commit()
+        if output is not None:
+            if self._began is None:
+                writer.begin()
+                self._began = time.monotonic()
+            self._send(records, output, writer)
+        elif self._began is None and self._passed_markers(reader):
+            writer.begin()
+            self._began = time.monotonic()
+        self._commit_when_due(reader, writer, drained=len(records) < DRAINED)
+
+    def _commit_when_due(self, reader: Reader, writer: Writer, *, drained: bool) -> None:
+        """A transaction ends when no more records are at hand: early where they are few, late under load."""
+        if self._began is None:
+            return
+        late = time.monotonic() - self._began >= COMMIT_SECONDS
+        if not (drained or late or self._rows >= COMMIT_ROWS):
+            return
+        self._begin_commit(reader, writer)
+        if drained:
+            took = self._end_commit()
+            self._stop.wait(max(REST_SECONDS, took / 2))
 
     def _hold(self, reader: Reader) -> None:
         """Reads nothing until it is resumed, yet stays in the group."""
@@ -278,13 +333,12 @@ class PersistentQuery:
             )
         self._stop.wait(0.05 * 2**self._aborts)
 
-    def _process(self, records: Records, writer: Writer) -> None:
-        self._remember_first(records)
-        output = self.pipeline.run(records)
+    def _send(self, records: Records, output: Output, writer: Writer) -> None:
         if len(output.values):
             send(writer, self.sink.topic, self._sink_partitions, records, output)
         if output.log:
             writer.send(self.around.log_topic, pa.array(output.log, pa.binary()))
+        self._rows += len(records)
         self.counts.read += len(records)
         self.counts.written += len(output.values)
         self.counts.errors += len(output.log)
@@ -300,17 +354,31 @@ class PersistentQuery:
         now = reader.position()
         return any(now.get(at, stood) > stood for at, stood in self._stands.items())
 
-    def _commit(self, reader: Reader, writer: Writer) -> float:
-        """Commits; the seconds that it took."""
-        started = time.monotonic()
-        stands = reader.position()
-        writer.commit(stands, reader.group_metadata())
-        self._stands = stands
+    def _begin_commit(self, reader: Reader, writer: Writer) -> None:
+        """Start to commit what has been sent; until _end_commit() the writer is not to be touched."""
+        stands, group = reader.position(), reader.group_metadata()
+        self._nothing_is_open()
+        self._commit = Commit(writer, stands, group)
+
+    def _end_commit(self) -> float:
+        """Wait for the commit that is under way, if one is; the seconds that it took.
+
+        Raises:
+            TransactionAborted, Fenced, UnavailableError: as Writer.commit() does.
+        """
+        commit, self._commit = self._commit, None
+        if commit is None:
+            return 0.0
+        commit.join()
+        if commit.error:
+            raise commit.error
+        self._stands = commit.stands
         self.counts.commits += 1
         self.trouble = None
         self._aborts = 0
-        self._first.clear()
-        return time.monotonic() - started
+        for at in commit.stands:
+            self._first.pop(at, None)
+        return commit.took
 
     def _remember_first(self, records: Records) -> None:
         """The first offset of each partition since the last commit, to go back to where the group has none."""
@@ -322,8 +390,9 @@ class PersistentQuery:
             self._first.setdefault(at, int(records.offset[first]))
 
     def _rewind(self, reader: Reader) -> None:
-        """Back to the group's committed offsets, else to where the query began."""
+        """Back to the group's committed offsets, else to where the query began; no transaction may be open."""
         self._stands = None
+        self._nothing_is_open()
         owned = reader.assignment()
         committed = reader.committed()
         target = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from gradstream.errors import DataError
 from gradstream.wire import avro_numba, avro_schema
+from gradstream.wire.avro_resolve import Constant, Resolution
 from gradstream.wire.avro_schema import Node, Table
 from gradstream.wire.compiled import announce
 from gradstream.wire.faults import NUMBER, OK
@@ -147,12 +148,14 @@ class Selection:
         ops: the table with their destinations.
         copies: (from, to) of the matrix's columns that were asked for more than once.
         texts: how many of them are text.
+        constants: (column, number) of those that the writer lacks and the reader's schema has a default for.
         code, reason: what is wrong for every record of the schema.
     """
 
     ops: npt.NDArray[np.int64]
     copies: tuple[tuple[int, int], ...] = ()
     texts: int = 0
+    constants: tuple[tuple[int, float], ...] = ()
     code: int = OK
     reason: str = ""
 
@@ -166,33 +169,45 @@ class Writer:
     reason: str = ""
     root: Node = field(default_factory=lambda: Node(avro_schema.NULL))
     table: Table | None = None
+    resolution: Resolution | None = None
     selections: dict[tuple[str, ...], Selection] = field(default_factory=dict)
     readers: dict[int, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, registry: Registry, schema_id: int) -> Writer:
-        """As the registry has it; raises UnknownSchema."""
+    def of(cls, registry: Registry, schema_id: int, reader: Node | None = None) -> Writer:
+        """As the registry has it, to be read as the reader's schema says; raises UnknownSchema."""
         schema = registry.schema(schema_id)
         if schema.type != "AVRO":
             return cls(
                 schema_id, NUMBER["WRONG_SCHEMA_TYPE"], f"its type is {schema.type}, not AVRO"
             )
-        return cls.from_text(schema_id, schema.text, schema.references)
+        return cls.from_text(schema_id, schema.text, schema.references, reader)
 
     @classmethod
-    def from_text(cls, schema_id: int, text: str, references: Sequence[str] = ()) -> Writer:
+    def from_text(
+        cls,
+        schema_id: int,
+        text: str,
+        references: Sequence[str] = (),
+        reader: Node | None = None,
+    ) -> Writer:
+        resolution = None
         try:
             root = avro_schema.parse(text, references)
+            if reader is not None:
+                resolution = Resolution.of(root, reader)
+                root = resolution.root
         except DataError as error:
             code = NUMBER.get(error.code, NUMBER["WRONG_SCHEMA_TYPE"])
             return cls(schema_id, code, error.message)
-        return cls(schema_id, root=root, table=avro_schema.table(root))
+        return cls(schema_id, root=root, table=avro_schema.table(root), resolution=resolution)
 
     def selection(self, names: tuple[str, ...]) -> Selection:
         """The table for a matrix of these columns, kept for the next chunk."""
         if (found := self.selections.get(names)) is None:
             assert self.table is not None
-            found = self.selections[names] = _select(self.root, self.table, names)
+            constants = self.resolution.constants if self.resolution else {}
+            found = self.selections[names] = _Selecting(self.table, constants).of(names)
         return found
 
     def describe(self, code: str, row: int) -> str:
@@ -223,46 +238,87 @@ def vector(column: str) -> tuple[str, int]:
     return found[1], size
 
 
-def _select(root: Node, table: Table, names: tuple[str, ...]) -> Selection:
-    """Find the wanted columns in a table and say where each goes."""
-    ops = table.ops.copy()
-    inside = _columns_inside(table)
-    rows = {table.names[row]: row for row in reversed(inside)}
-    folded: dict[str, list[int]] = {}
-    for row in inside:
-        folded.setdefault(table.names[row].casefold(), []).append(row)
-    copies, texts, dest = [], 0, 0
-    for column in names:
-        name, size = vector(column)
-        near = folded.get(name.casefold(), [])
-        row = rows.get(name, near[0] if len(near) == 1 else -1)
-        if row < 0:
-            why = "two columns differ from it in case alone" if near else "it has no such column"
-            return Selection(
-                ops, code=NUMBER["MISSING_FIELD"], reason=f"column {name} is missing: {why}"
+class _Selecting:
+    """Finds wanted columns in a table and says where each goes."""
+
+    def __init__(self, table: Table, constants: Mapping[str, Constant]) -> None:
+        self.table, self.ops = table, table.ops.copy()
+        self.known: dict[str, int | Constant] = dict(constants)
+        self.known |= {table.names[row]: row for row in reversed(_columns_inside(table))}
+        self.folded: dict[str, list[str]] = {}
+        for name in self.known:
+            self.folded.setdefault(name.casefold(), []).append(name)
+        self.copies: list[tuple[int, int]] = []
+        self.constants: list[tuple[int, float]] = []
+        self.texts = 0
+
+    def of(self, names: tuple[str, ...]) -> Selection:
+        dest = 0
+        for column in names:
+            name, size = vector(column)
+            try:
+                found = self._find(name)
+                if isinstance(found, Constant):
+                    self._add_constant(name, found, size, dest)
+                else:
+                    self._add(name, found, size, dest)
+            except DataError as error:
+                return Selection(self.ops, code=NUMBER[error.code], reason=error.message)
+            dest += abs(size)
+        self._mark_records()
+        avro_schema.mark_runs(self.ops)
+        constants = tuple(self.constants)
+        return Selection(self.ops, tuple(self.copies), self.texts, constants)
+
+    def _find(self, name: str) -> int | Constant:
+        near = self.folded.get(name.casefold(), [])
+        if name in self.known:
+            return self.known[name]
+        if len(near) == 1:
+            return self.known[near[0]]
+        why = "two columns differ from it in case alone" if near else "it has no such column"
+        raise DataError("MISSING_FIELD", f"column {name} is missing: {why}")
+
+    def _add(self, name: str, row: int, size: int, dest: int) -> None:
+        if why := _unfit(self.table.nodes[row], size):
+            raise DataError("WRONG_TYPE", f"column {name} is {why}")
+        if (first := int(self.ops[row, avro_schema.DEST])) >= 0:
+            if size >= 0 and self.ops[row, avro_schema.SIZE] != size:
+                raise DataError("WRONG_DIMENSION", f"column {name} is wanted with two lengths")
+            self.copies += [(first + place, dest + place) for place in range(abs(size))]
+            return
+        self.ops[row, avro_schema.DEST] = dest
+        if size >= 0:
+            self.ops[row, avro_schema.SIZE] = size
+        self.texts += self.table.nodes[row].kind == avro_schema.STRING
+
+    def _add_constant(self, name: str, constant: Constant, size: int, dest: int) -> None:
+        if why := _unfit(constant.node, size):
+            raise DataError("WRONG_TYPE", f"column {name} is {why}")
+        values = constant.value if size >= 0 else [constant.value]
+        if values is None or None in values:
+            raise DataError("NULL_FIELD", f"column {name} is missing, and its default is null")
+        if size >= 0 and len(values) != size:
+            raise DataError(
+                "WRONG_DIMENSION", f"column {name} is missing, and its default is shorter or longer"
             )
-        if why := _unfit(table.nodes[row], size):
-            return Selection(ops, code=NUMBER["WRONG_TYPE"], reason=f"column {name} is {why}")
-        width = max(size, 1) if size else 0
-        if (first := int(ops[row, avro_schema.DEST])) >= 0:
-            if size >= 0 and ops[row, avro_schema.SIZE] != size:
-                why = f"column {name} is wanted with two lengths"
-                return Selection(ops, code=NUMBER["WRONG_DIMENSION"], reason=why)
-            copies += [(first + place, dest + place) for place in range(width)]
-        else:
-            ops[row, avro_schema.DEST] = dest
-            if size >= 0:
-                ops[row, avro_schema.SIZE] = size
-            texts += table.nodes[row].kind == avro_schema.STRING
-        dest += width
-    for row in range(
-        len(ops) - 1, -1, -1
-    ):  # a nested record that is null leaves wanted fields without a number
-        if ops[row, avro_schema.KIND] == avro_schema.RECORD:
-            below = ops[row + 1 : ops[row, avro_schema.NEXT], avro_schema.DEST]
-            ops[row, avro_schema.DEST] = 0 if (below >= 0).any() else -1
-    avro_schema.mark_runs(ops)
-    return Selection(ops, tuple(copies), texts)
+        try:
+            numbers = [float(value) for value in values]
+        except ValueError as error:
+            raise DataError("WRONG_TYPE", f"the default of column {name} is no number") from error
+        if not np.isfinite(numbers).all():
+            raise DataError("NON_FINITE", f"the default of column {name} is not finite")
+        self.constants += enumerate(numbers, dest)
+        if constant.holder:  # where that record is null, its field is, too
+            self.ops[self.table.names.index(constant.holder), avro_schema.DEST] = 0
+
+    def _mark_records(self) -> None:
+        """A nested record that is null leaves wanted fields without a number: those records are wanted, too."""
+        ops = self.ops
+        for row in range(len(ops) - 1, -1, -1):
+            if ops[row, avro_schema.KIND] == avro_schema.RECORD:
+                inside = ops[row : ops[row, avro_schema.NEXT], avro_schema.DEST]
+                ops[row, avro_schema.DEST] = 0 if (inside >= 0).any() else -1
 
 
 def _unfit(node: Node, size: int) -> str:
@@ -279,9 +335,11 @@ def _columns_inside(table: Table) -> list[int]:
     """Rows of the columns that are no records, those of nested records included, those of arrays and so on not."""
     found, row = [], 0
     while row < len(table.ops):
-        if table.ops[row, avro_schema.KIND] == avro_schema.RECORD:
+        surplus = table.nodes[row].surplus
+        if table.ops[row, avro_schema.KIND] == avro_schema.RECORD and not surplus:
             row += 1
         else:
-            found.append(row)
+            if not surplus:
+                found.append(row)
             row = int(table.ops[row, avro_schema.NEXT])
     return found

@@ -13,6 +13,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from fastavro.read import SchemaResolutionError
 
 from gradstream.wire import avro_numba, avro_schema
 from gradstream.wire.avro_chunk import Chunk, Writer
@@ -74,7 +75,8 @@ class Reading:
         """Table rows of the wanted top-level columns."""
         found, row = [], 0
         while row < len(self.ops):
-            if self.only is None or self.table.nodes[row].name in self.only:
+            node = self.table.nodes[row]
+            if not node.surplus and (self.only is None or node.name in self.only):
                 found.append(row)
             row = int(self.ops[row, avro_schema.NEXT])
         return found
@@ -86,6 +88,9 @@ class Reading:
             row, end = top, int(self.ops[top, avro_schema.NEXT])
             while row < end:
                 node = self.table.nodes[row]
+                if node.surplus:
+                    row = int(self.ops[row, avro_schema.NEXT])
+                    continue
                 arrays = self._memory_of(node)
                 self.memory[row] = arrays
                 self.ops[row, avro_schema.DEST] = len(cols)
@@ -144,7 +149,8 @@ class Reading:
     def _children(self, row: int) -> list[pa.Array]:
         inner, arrays = row + 1, []
         while inner < self.ops[row, avro_schema.NEXT]:
-            arrays.append(self._array(inner))
+            if not self.table.nodes[inner].surplus:
+                arrays.append(self._array(inner))
             inner = int(self.ops[inner, avro_schema.NEXT])
         return arrays
 
@@ -190,28 +196,38 @@ class Reading:
     ) -> pa.Array:
         """A column of arrays, maps or unions, read one by one by fastavro."""
         offsets, data = cut
+        schema, wanted = self._piece_schemas(row, node)
+        blob, ends = data.tobytes(), offsets[: self.count + 1].tolist()
+        found = []
+        for place, (begin, end) in enumerate(itertools.pairwise(ends)):
+            value = None  # inside a record that is null
+            if end > begin:
+                try:
+                    value = fastavro.schemaless_reader(io.BytesIO(blob[begin:end]), schema, wanted)
+                except SchemaResolutionError:
+                    self.bad.setdefault(int(self.rows[place]), (NUMBER["WRONG_TYPE"], row))
+            found.append(value)
+        kind = avro_schema.arrow_type(node.target or node)
+        values = for_arrow(found, kind)
+        try:
+            return pa.array(values, kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError):
+            return self._one_by_one(row, values, kind)
+
+    def _piece_schemas(self, row: int, node: Node) -> tuple[Any, Any]:
+        """The writer's schema of a column for fastavro, and the reader's where it differs."""
         if row not in self.writer.readers:
-            self.writer.readers[row] = fastavro.parse_schema(avro_schema.plain_schema(node))
+            target = node.target and fastavro.parse_schema(avro_schema.plain_schema(node.target))
+            parsed = fastavro.parse_schema(avro_schema.plain_schema(node))
+            self.writer.readers[row] = parsed, target
             log.info(
                 "schema %d: column %s (%s) is read value by value",
                 self.schema_id,
                 self.table.names[row],
                 node.word,
             )
-        schema = self.writer.readers[row]
-        blob, ends = data.tobytes(), offsets[: self.count + 1].tolist()
-        found = [
-            fastavro.schemaless_reader(io.BytesIO(blob[begin:end]), schema, None)
-            if end > begin
-            else None  # inside a record that is null
-            for begin, end in itertools.pairwise(ends)
-        ]
-        kind = avro_schema.arrow_type(node)
-        values = _for_arrow(found, kind)
-        try:
-            return pa.array(values, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError):
-            return self._one_by_one(row, values, kind)
+        found: tuple[Any, Any] = self.writer.readers[row]
+        return found
 
     def _one_by_one(self, row: int, values: list[Any], kind: pa.DataType) -> pa.Array:
         """When a column as a whole does not fit its type: note the rows that do not."""
@@ -230,7 +246,7 @@ def _bits(valid: npt.NDArray[np.uint8]) -> tuple[pa.Buffer | None, int]:
     return pa.py_buffer(np.packbits(valid, bitorder="little")), nulls
 
 
-def _for_arrow(found: list[Any], kind: pa.DataType) -> list[Any]:
+def for_arrow(found: list[Any], kind: pa.DataType) -> list[Any]:
     """Values as fastavro gives them, made fit for a column: unions of unlike types become text."""
     if pa.types.is_string(kind):
         return [_as_text(value) for value in found]
@@ -240,16 +256,16 @@ def _for_arrow(found: list[Any], kind: pa.DataType) -> list[Any]:
         return [
             None
             if value is None
-            else list(zip(value, _for_arrow(list(value.values()), kind.item_type), strict=True))
+            else list(zip(value, for_arrow(list(value.values()), kind.item_type), strict=True))
             for value in found
         ]
     if pa.types.is_list(kind):
-        return [None if value is None else _for_arrow(value, kind.value_type) for value in found]
+        return [None if value is None else for_arrow(value, kind.value_type) for value in found]
     if pa.types.is_struct(kind):
         return [
             None
             if value is None
-            else {one.name: _for_arrow([value[one.name]], one.type)[0] for one in kind}
+            else {one.name: for_arrow([value[one.name]], one.type)[0] for one in kind}
             for value in found
         ]
     return found

@@ -278,20 +278,21 @@ def _plain(node: Node, column: pa.Array) -> pa.Array:
         if not _alike(column.type, kind):
             raise ValueError(f"{column.type} is not like {kind}")
         column = column.cast(kind)
-    return column.cast(_plain_type(column.type))
+    return column.cast(plain_type(column.type))
 
 
 def _has_union(node: Node) -> bool:
     return node.kind == avro_schema.UNION or any(map(_has_union, node.children))
 
 
-def _plain_type(kind: pa.DataType) -> pa.DataType:
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type with integers for dates and times, however deep inside."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_plain_type(kind.value_type))
+        return pa.list_(plain_type(kind.value_type))
     if pa.types.is_map(kind):
-        return pa.map_(kind.key_type, _plain_type(kind.item_type))
+        return pa.map_(kind.key_type, plain_type(kind.item_type))
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(one.name, _plain_type(one.type)) for one in kind])
+        return pa.struct([pa.field(one.name, plain_type(one.type)) for one in kind])
     if pa.types.is_date32(kind) or pa.types.is_time32(kind):
         return pa.int32()
     return pa.int64() if pa.types.is_temporal(kind) else kind

@@ -307,6 +307,10 @@ class _Source:
         number = f"load_{bits}(to + {width * source})"
         self.say(f"store_{bits}(to + {width * dest}, {number})")
 
+    def constant(self, dest: int, number: float) -> None:
+        """A column that the writer lacks."""
+        self._put(repr(number), str(dest))
+
     def _varying(self, run: Run) -> None:
         if run.count < LEAST_RUN:
             for k in range(run.count):
@@ -382,7 +386,9 @@ def source(selection: Selection, wide: bool) -> str:
     into.block(0, len(selection.ops))
     for column, again in selection.copies:
         into.copy(column, again)
-    if into.steps + len(selection.copies) > MOST_STEPS:
+    for column, number in selection.constants:
+        into.constant(column, number)
+    if into.steps + len(selection.copies) + len(selection.constants) > MOST_STEPS:
         return ""
     return HEAD.format(pending=avro_numba.PENDING) + "\n".join(into.lines) + "\n" + TAIL
 

@@ -97,6 +97,10 @@ class Node:
         symbols: of an enum.
         children: fields of a record; item of an array or map; branches of any other union.
         default: whether the field has a default, and its JSON value.
+        fallback: an enum's symbol for those it does not know.
+        aliases: other names that a writer may have given the field.
+        surplus: a writer's field that the reader has no place for.
+        target: the reader's type, where one of several types (a union) must become another.
         total: nodes from here down.
     """
 
@@ -110,6 +114,10 @@ class Node:
     symbols: tuple[str, ...] = ()
     children: tuple[Node, ...] = ()
     default: tuple[object, ...] = field(default=(), compare=False)
+    fallback: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = field(default=(), compare=False)
+    surplus: bool = False
+    target: Node | None = None
     total: int = field(default=1, compare=False)
 
     @property
@@ -218,7 +226,8 @@ class _Reader:
             symbols = tuple(_symbol(one) for one in _listed(schema, "symbols"))
             if len(set(symbols)) < len(symbols):
                 raise _invalid(f"two symbols of one name in {full!r}")
-            node = Node(ENUM, size=len(symbols), symbols=symbols)
+            fallback = tuple(one for one in symbols if one == schema.get("default"))
+            node = Node(ENUM, size=len(symbols), symbols=symbols, fallback=fallback)
         else:
             size = schema.get("size")
             if not isinstance(size, int) or not 0 <= size < 2**31:
@@ -236,7 +245,9 @@ class _Reader:
                 raise _invalid(f"a field without name or type: {given!r}")
             node = self.read(given["type"], namespace, depth - 1)
             default = (given["default"],) if "default" in given else ()
-            fields.append(replace(node, name=_word(given["name"]), default=default))
+            aliases = tuple(_word(one) for one in _listed(given, "aliases"))
+            name = _word(given["name"])
+            fields.append(replace(node, name=name, default=default, aliases=aliases))
         if len({one.name for one in fields}) < len(fields):
             raise _invalid("two fields of one name")
         return _over(Node(RECORD, children=tuple(fields)))
@@ -350,7 +361,9 @@ def arrow_type(node: Node) -> pa.DataType:
         case k if k == FIXED:
             return pa.binary(node.size)
         case k if k == RECORD:
-            return pa.struct([pa.field(c.name, arrow_type(c)) for c in node.children])
+            return pa.struct(
+                [pa.field(c.name, arrow_type(c)) for c in node.children if not c.surplus]
+            )
         case k if k == ARRAY:
             return pa.list_(arrow_type(node.children[0]))
         case k if k == MAP:

@@ -34,6 +34,7 @@ from gradstream.wire.avro_chunk import (
 from gradstream.wire.avro_columns import Reading, joined
 from gradstream.wire.avro_encode import encode
 from gradstream.wire.avro_kernel import Kernel
+from gradstream.wire.avro_promote import promoted
 from gradstream.wire.avro_schema import AvroSchema
 from gradstream.wire.decoded import Decoded
 from gradstream.wire.faults import CODES, NUMBER, OK
@@ -58,20 +59,32 @@ class AvroDecoder:
     Args:
         registry: where schema ids are looked up.
         subject: if given, ids that are not versions of it give SUBJECT_MISMATCH.
+        reader_schema: if given, records of every writer's schema are read as this one, by Avro's rules of
+            resolution: fields by name or alias, defaults for those that a writer lacks, numbers that widen, text and
+            bytes for each other, symbols that an enum lacks as its default. A writer's schema that cannot be read so
+            gives its records MISSING_FIELD or WRONG_TYPE; a null for which the reader has no place is NULL_FIELD, a
+            symbol BAD_ENUM. Names of types are not compared.
 
     What is wrong with one record is a code for its row. A registry that cannot be asked raises UnavailableError and
     judges no record.
     """
 
-    def __init__(self, registry: Registry, *, subject: str | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        subject: str | None = None,
+        reader_schema: AvroSchema | None = None,
+    ) -> None:
         self.registry = registry
+        self._reader = None if reader_schema is None else avro_schema.parse(reader_schema)
         self.subject = subject
         self._writers: dict[int, Writer] = {}
         self._kernels: dict[tuple[tuple[str, ...], np.dtype[Any]], list[Kernel]] = {}
         self._last: tuple[tuple[str, ...] | None, np.dtype[Any]] = (None, np.dtype(np.float64))
 
     def columns(self, values: pa.BinaryArray, only: Collection[str] | None = None) -> Decoded:
-        """The good rows as columns with Arrow types, named and ordered as in the writer's schema.
+        """The good rows as columns with Arrow types, named and ordered as in the reader's schema, or else the writer's.
 
         Args:
             values: framed values; null is a tombstone.
@@ -236,7 +249,7 @@ class AvroDecoder:
         writer = self._writers.get(schema_id)
         if writer is None:
             try:
-                writer = Writer.of(self.registry, schema_id)
+                writer = Writer.of(self.registry, schema_id, self._reader)
             except UnknownSchema:
                 return NUMBER["UNKNOWN_SCHEMA_ID"]
             self._writers[schema_id] = writer
@@ -255,11 +268,12 @@ class AvroDecoder:
             before = chunk.codes.copy()
             batch, rows, bad = Reading(writer, chunk, schema_id, only).read()
             if not bad:
-                return batch, rows
+                break
             # Rare: a value inside an array, map or union that no column holds. Read again without those rows.
             chunk.codes[:] = before
             for row, (code, place) in bad.items():
                 chunk.codes[row], chunk.where[row] = code, place
+        return promoted(writer, batch, rows, chunk, only)
 
     def _reason(self, chunk: Chunk, row: int, names: tuple[str, ...] | None) -> str:
         code = CODES[int(chunk.codes[row])]
@@ -311,8 +325,15 @@ def fill_matrix(chunk: Chunk, schema_id: int, selection: Selection, out: npt.NDA
             chunk.codes[row], chunk.where[row] = NUMBER["OUT_OF_RANGE"], place
         else:
             out[row, column] = number
+    if not (selection.constants or selection.copies):
+        return
+    mine = chunk.ids == schema_id
+    for column, number in selection.constants:
+        if abs(number) > limit:
+            chunk.condemn(schema_id, NUMBER["OUT_OF_RANGE"])
+        else:
+            out[mine, column] = number
     for source, target in selection.copies:
-        mine = chunk.ids == schema_id
         out[mine, target] = out[mine, source]
 
 

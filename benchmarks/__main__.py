@@ -39,8 +39,8 @@ PLAN = {
     "exactly_once": 50,
     "fraud": 20,
     "produce": 20,
-    "engine": 30,
-    "latency": 60,
+    "engine": 45,
+    "latency": 50,
     "scaling": 150,
     "memory": 70,
 }

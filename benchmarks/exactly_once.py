@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 from unittest.mock import patch
 
 from benchmarks import effort, topics, trained
 from benchmarks.figure import Figure, in_turns
 from gradstream.config import Services
-from gradstream.wire.kafka import Setting
 from gradstream.wire.records import TopicPartition
 from gradstream.wire.writer import Writer
 from trainers import loop
@@ -26,7 +26,7 @@ class AtLeastOnce(Writer):
     """
 
     def __init__(
-        self, services: Services, *, transactional_id: str | None = None, **tuning: Setting
+        self, services: Services, *, transactional_id: str | None = None, **tuning: Any
     ) -> None:
         tuning.pop("transaction_timeout_ms", None)
         super().__init__(services, transactional_id=None, commit_timeout=30.0, **tuning)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from typing import Literal
 
 from confluent_kafka import Consumer
@@ -25,7 +26,7 @@ KCAT_THERE = shutil.which("kcat") is not None
 
 
 def consumed(services: Services, topic: str, rows: int) -> float:
-    """Seconds for a loop of confluent-kafka's consume(256) over so many records, from the first that arrives."""
+    """Seconds for a loop of confluent-kafka's consume(256) over so many records, without the wait for the first."""
     consumer = Consumer(
         {
             **settings(services),
@@ -36,13 +37,8 @@ def consumed(services: Services, topic: str, rows: int) -> float:
         }
     )
     consumer.subscribe([topic])
-    seen, start = 0, 0.0
     try:
-        while seen < rows:
-            found = len(consumer.consume(min(256, rows - seen), 0.5))  # else it waits at the end
-            start = start or (time.perf_counter() if found else 0.0)
-            seen += found
-        return time.perf_counter() - start
+        return _timed(lambda most: len(consumer.consume(min(256, most), 0.5)), rows)
     finally:
         consumer.close()
 
@@ -50,15 +46,24 @@ def consumed(services: Services, topic: str, rows: int) -> float:
 def fetched(
     services: Services, topic: str, rows: int, client: Literal["librdkafka", "confluent"]
 ) -> float:
-    """Seconds until our reader has given so many records as columns, from the first that arrives."""
-    start, seen = 0.0, 0
+    """Seconds until our reader has given so many records as columns, without the wait for the first."""
     offsets = dict.fromkeys(end_offsets(services, topic), 0)
     with open_log_reader(services, offsets, client=client) as reader:
-        while seen < rows:
-            found = len(reader.fetch(min(CHUNK, rows - seen), 0.5))
-            start = start or (time.perf_counter() if found else 0.0)
-            seen += found
-        return time.perf_counter() - start
+        return _timed(lambda most: len(reader.fetch(min(CHUNK, most), 0.5)), rows)
+
+
+def _timed(read: Callable[[int], int], rows: int) -> float:
+    """Seconds for so many records at the rate of all but the first few: the clock starts when those have come.
+
+    Args:
+        read: takes how many at most, else it would wait at the end for more; says how many came.
+    """
+    while not (first := read(256)):
+        pass
+    start, seen = time.perf_counter(), first
+    while seen < rows:
+        seen += read(rows - seen)
+    return (time.perf_counter() - start) * rows / (rows - first)
 
 
 def kcat(services: Services, topic: str, rows: int) -> float:

@@ -35,7 +35,9 @@ COLUMNS = Row._fields[:5]
 
 def quantity(figure: Figure, value: float) -> str:
     """A rate, or what else the figure is of: ``1.26 M/s``, ``83.1 ms``."""
-    return f"{value:.3g} {figure.unit}" if figure.smaller else f"{short(value)}/s"
+    if not figure.smaller:
+        return f"{short(value)}/s"
+    return f"{value:,.0f} {figure.unit}" if value >= 1000 else f"{value:.3g} {figure.unit}"
 
 
 def rows(figures: Sequence[Figure]) -> Iterator[Row]:

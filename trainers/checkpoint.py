@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
 
-import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, UnavailableError
-from gradstream.wire.codec_avro import AvroDecoder, encode
+from gradstream.wire.codec_avro import AvroDecoder, encode, encode_one
 from gradstream.wire.faults import CODES
 from gradstream.wire.kafka import begin_offsets, end_offsets
 from gradstream.wire.reader import Reader, open_log_reader
@@ -249,16 +245,12 @@ def publish(
 def weights_value(plan: Plan, record: WeightsRecord) -> pa.BinaryArray:
     """The record's Avro value, an array of one."""
     row = {**record.to_row(), "sha256": record.sha256, "metrics": dict(record.metrics)}
-    # One record of nested lists: columns would take ten times as long.
-    written = io.BytesIO()
-    written.write(struct.pack(">bI", 0, plan.weights_schema_id))
-    fastavro.schemaless_writer(written, _weights_schema(), row)
-    return pa.array([written.getvalue()], pa.binary())
+    return encode_one(row, _weights_schema(), plan.weights_schema_id)
 
 
 @cache
-def _weights_schema() -> Any:
-    return fastavro.parse_schema(json.loads((SCHEMAS / "weights.avsc").read_text()))
+def _weights_schema() -> str:
+    return (SCHEMAS / "weights.avsc").read_text()
 
 
 def check_size(plan: Plan, size: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import fastavro
 import numpy as np
@@ -55,6 +57,24 @@ def encode(batch: pa.RecordBatch, schema: AvroSchema, schema_id: int) -> pa.Bina
     text = schema if isinstance(schema, str) else json.dumps(schema)
     root, table = _prepared(text)
     return _Writing(batch, root, table).write(schema_id)
+
+
+def encode_one(row: Mapping[str, Any], schema: str, schema_id: int) -> pa.BinaryArray:
+    """One record as a Confluent-framed Avro value: for a row of nested lists, of which columns would take ten times as long.
+
+    Args:
+        row: a value for each field, as fastavro takes them.
+        schema: text of the writer's schema.
+    """
+    written = io.BytesIO()
+    written.write(struct.pack(">bI", 0, schema_id))
+    fastavro.schemaless_writer(written, _parsed(schema), row)
+    return pa.array([written.getvalue()], pa.binary())
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Any:
+    return fastavro.parse_schema(json.loads(text))
 
 
 @lru_cache(maxsize=256)

@@ -32,7 +32,7 @@ from gradstream.wire.avro_chunk import (
     vector,
 )
 from gradstream.wire.avro_columns import Reading, joined
-from gradstream.wire.avro_encode import encode
+from gradstream.wire.avro_encode import encode, encode_one
 from gradstream.wire.avro_kernel import Kernel
 from gradstream.wire.avro_promote import promoted
 from gradstream.wire.avro_schema import AvroSchema
@@ -46,6 +46,7 @@ __all__ = [
     "arrow_schema",
     "compile_all",
     "encode",
+    "encode_one",
     "expanded",
     "numeric_columns",
     "schema_columns",

@@ -26,7 +26,7 @@ def main() -> int:
     )
     parser.add_argument("--replay", nargs="+", type=Path, metavar="FILE")
     asked = parser.parse_args()
-    if strange := set(asked.targets) - set(TARGETS):
+    if strange := set(asked.targets) - {*TARGETS, *OTHERS}:
         parser.error(f"no target {', '.join(strange)}; there are {', '.join(TARGETS)}")
     if not guarded.AVAILABLE:
         parser.error("this system cannot forbid a page of memory; run it on Linux or macOS")

@@ -201,7 +201,7 @@ def assert_fastavro_agrees(case: Case, record: bytes, code: str) -> None:
 
 @given(st.data())
 def test_what_fastavro_writes_is_read(data: st.DataObject) -> None:
-    case = data.draw(cases())
+    case = data.draw(cases(depth=1))
     parsed = fastavro.parse_schema(without_logical(case.schema))
     records = []
     for row in case.rows:
@@ -229,7 +229,7 @@ def test_a_record_cut_short_at_every_byte(case: Case, blocks: str) -> None:
 
 @given(st.data())
 def test_only_some_columns(data: st.DataObject) -> None:
-    case = data.draw(cases())
+    case = data.draw(cases(depth=1))
     names = [one["name"] for one in case.schema["fields"]]
     only = data.draw(st.sets(st.sampled_from(names)))
     values = pa.array([framed(body(case.types, row)) for row in case.rows], pa.binary())
@@ -244,7 +244,7 @@ def test_only_some_columns(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_a_matrix_is_as_the_judge_says(data: st.DataObject) -> None:
-    case = data.draw(cases())
+    case = data.draw(cases(depth=1))
     values = data.draw(chunks(case))
     leaves = judge.leaves(case.types)
     numeric = [name for name, kind in leaves if judge.is_number(case.types, kind)]

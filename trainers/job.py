@@ -15,6 +15,7 @@ from trainers.options import FULL, NAME, OPTIONS, RUN
 __all__ = ["FULL", "Job"]
 
 LIVE_SECONDS = 0.005
+LIVE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Job:
         max_records, max_steps: of the run, resumed parts included.
         max_seconds: of this process.
         publish_seconds, publish_steps: how often weights and offsets are committed at most; steps count if given. Both
-            None: every second, in live mode every LIVE_SECONDS.
+            None: see publish_interval.
         max_wait: live mode: seconds a record waits for its batch to fill.
         keep_values: whether dead letters carry the record's bytes; by default their SHA-256 only.
     """
@@ -108,12 +109,16 @@ class Job:
         """
         return f"gradstream-train-{self.run_id}-{self.source}"
 
-    @property
-    def publish_interval(self) -> float:
-        """Seconds between two publications at least, where steps do not count."""
+    def publish_interval(self, size: int) -> float:
+        """Seconds between two publications at least, where steps do not count.
+
+        Args:
+            size: bytes of a weights record; where nothing else is asked for, live ones are no more than LIVE_BYTES a
+                second, since they are kept.
+        """
         if self.publish_seconds is not None:
             return self.publish_seconds
-        return LIVE_SECONDS if self.mode == "live" else 1.0
+        return max(LIVE_SECONDS, size / LIVE_BYTES) if self.mode == "live" else 1.0
 
     @property
     def descent(self) -> Descent:

@@ -250,8 +250,9 @@ class Trainer:
                 ends = self.goal or end_offsets(plan.services, job.source)
                 self.intake.prepare(sum(ends[at] - start for at, start in self.starts.items()))
                 self.learner.warm()
-        first = checkpoint.weights_value(plan, self.record(""))
-        checkpoint.check_size(plan, len(first[0].as_py()) + RANGES_ROOM)
+        size = len(checkpoint.weights_value(plan, self.record(""))[0].as_py())
+        checkpoint.check_size(plan, size + RANGES_ROOM)
+        self.interval = job.publish_interval(size)
 
     def bound(self) -> dict[TopicPartition, int]:
         """Where a bounded log ends: as it was when this part of the run began, whoever resumes it."""
@@ -409,7 +410,7 @@ class Trainer:
         """Seconds that a fetch may wait: until a short batch or a publication falls due."""
         waits = [WAIT, self.batches.patience()]
         if self.changed and self.job.publish_steps is None:
-            left = self.job.publish_interval - self.clock.seconds
+            left = self.interval - self.clock.seconds
             waits.append(max(left, GLANCE if self.publisher.busy else 0.0))
         return max(0.0, min(wait for wait in waits if wait is not None))
 
@@ -527,7 +528,7 @@ class Trainer:
         if self.job.publish_steps is not None:
             return self.changed and self.step % self.job.publish_steps == 0
         # While one transaction is under way, what is learned gathers for the next.
-        return not self.publisher.busy and self.clock.seconds >= self.job.publish_interval
+        return not self.publisher.busy and self.clock.seconds >= self.interval
 
     def ready_letters(self) -> list[DeadLetter]:
         """Dead letters that the next transaction takes; others wait behind a good record that waits for its batch."""

@@ -366,3 +366,11 @@ def test_the_backend_of_weights_records() -> None:
     assert Job("t", "Y", backend="jax").runs_on == "jax"
     assert Job("t", "Y", backend="jax", resume_with="torch").runs_on == "torch"
     assert Job("t", "Y", backend="jax", exact=True).runs_on == "exact"
+
+
+def test_live_weights_come_as_often_as_their_size_allows() -> None:
+    live = Job("t", "Y", mode="live")
+    assert live.publish_interval(1_200) == 0.005
+    assert live.publish_interval(8_000_000) == 8.0
+    assert replace(live, publish_seconds=0.2).publish_interval(8_000_000) == 0.2
+    assert Job("t", "Y").publish_interval(8_000_000) == 1.0

@@ -317,6 +317,53 @@ def test_schemas_side_by_side_in_a_matrix(data: st.DataObject) -> None:
         assert_matrix(case.types, [framed(value[5:])], wanted, matrix[here], codes[here])
 
 
+# --- A reader's schema ------------------------------------------------------------------------------------------
+
+PROMOTED = {
+    "int": ["int", "long", "double"],
+    "long": ["long", "double"],
+    "float": ["float", "double"],
+}
+
+
+@st.composite
+def readers(draw: st.DrawFn, case: Case) -> Avro:
+    """A reader's schema: some of the writer's fields in another order, wider or nullable, and new ones by default."""
+    fields = []
+    for one in case.schema["fields"]:
+        kind = one["type"]
+        if isinstance(kind, str):
+            kind = draw(st.sampled_from(PROMOTED.get(kind, [kind])))
+        if not isinstance(kind, list) and draw(st.booleans()):
+            kind = ["null", kind]
+        if draw(st.integers(0, 3)):
+            fields.append({"name": one["name"], "type": kind})
+    fields.append({"name": "new", "type": "double", "default": 1.5})
+    fields.append({"name": "none", "type": ["null", "string"], "default": None})
+    return case.schema | {"fields": draw(st.permutations(fields))}
+
+
+@given(st.data())
+def test_a_reader_s_schema_gives_what_it_gives_fastavro(data: st.DataObject) -> None:
+    case = data.draw(cases(depth=1, mixed=False))
+    wanted = data.draw(readers(case))
+    records = [body(case.types, row) for row in case.rows]
+    raw = pa.array([framed(one) for one in [records[0][:-1], *records]], pa.binary())
+    decoder = AvroDecoder(Known(case.schema), reader_schema=wanted)
+    decoded = decoder.columns(raw)
+    short, _ = verdict(case.types, raw[0].as_py())
+    assert words(decoded.codes) == [short] + ["OK"] * len(records)
+    assert decoded.batch.schema.names == [one["name"] for one in wanted["fields"]]
+    matrix, codes = decoder.matrix(raw, ["new"])
+    assert words(codes)[1:] == ["OK"] * len(records)
+    assert matrix[1:, 0].tolist() == [1.5] * len(records)
+    writer, reader = without_logical(case.schema), without_logical(wanted)
+    found = [fastavro.schemaless_reader(io.BytesIO(one), writer, reader) for one in records]
+    types = Types(wanted)
+    expected = [judge.shown(types, wanted, row) for row in found]
+    assert repr(rows_of(decoded.batch)[short == "OK" :]) == repr(expected)
+
+
 # --- Encoding ---------------------------------------------------------------------------------------------------
 
 

@@ -72,13 +72,11 @@ class Intake:
         return None
 
     def _decode(self, records: Records) -> Decoded:
-        columns = self._plan.columns
-        if (
-            spans := records.spans
-        ) is not None:  # read where they lie: the values of good records are never copied
-            matrix, codes = self._decoder.matrix_at(*spans, columns)
-        else:
+        columns, spans = self._plan.columns, records.spans
+        if spans is None:
             matrix, codes = self._decoder.matrix(records.value, columns)
+        else:  # read where they lie: the values of good records are never copied
+            matrix, codes = self._decoder.matrix_at(*spans, columns)
         # NaN, which may stand where a record could not be read, fails these comparisons, and the closer look tells.
         if len(matrix) and not (matrix.min() >= -self._most and matrix.max() <= self._most):
             large = (codes == 0) & (np.abs(matrix) > self._most).any(axis=1)

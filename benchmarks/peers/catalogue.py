@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -94,6 +94,12 @@ def _quix(name: str, program: str, weights: str, **options: object) -> Peer:
     )
 
 
+def _bytewax(name: str, layout: str) -> Peer:
+    """It commits no offsets, and its recovery is off: a snapshot each 10 s would not fall into a run."""
+    made = _peer(name, layout, "bytewax", "on_bytewax.flow", "bytewax")
+    return replace(made, offsets=NONE)
+
+
 def _pathway(name: str, program: str) -> Peer:
     """Its own persistence is off: it would only cost."""
     return Peer(name, "peer", ARRAY_JSON, "pathway", program, NONE, NONE, ("pathway", "numpy"))
@@ -154,8 +160,8 @@ PEERS = (
         "each record, with the offsets",
         guarantee="exactly-once",
     ),
-    _peer("Bytewax, JSON", ARRAY_JSON, "bytewax", "on_bytewax.flow", "bytewax"),
-    _peer("Bytewax, Avro", ARRAY, "bytewax", "on_bytewax.flow", "bytewax"),
+    _bytewax("Bytewax, JSON", ARRAY_JSON),
+    _bytewax("Bytewax, Avro", ARRAY),
     _pathway("Pathway, rows to Python", "on_pathway.subscribed"),
     _pathway("Pathway, a reducer in Python", "on_pathway.reduced"),
     _peer("PyTorch + fastavro", ARRAY, OWN, "on_torch.sgd", "torch"),

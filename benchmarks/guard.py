@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from rich.table import Table
 
@@ -25,6 +26,7 @@ from gradstream.console import notes, results
 BASELINE = Path(__file__).with_name("guard.toml")
 KEPT = 2 / 3  # of its speed, at least
 TURNS = 40  # of each path and its kernel, for a first look
+LOOK = 0.1  # seconds that it takes at least
 RETRIES = 4  # looks again, before a path is called slow
 ABOUT = """\
 Whether a hot path has lost a third of its speed, as a multiple of that of a
@@ -33,22 +35,29 @@ fixed kernel timed in the same run. Exit code 1 where one has."""
 
 @dataclass(slots=True)
 class Pair:
-    """A path, and the least CPU seconds that it and its kernel have taken."""
+    """A path, and the CPU seconds that it and its kernel have taken in each turn."""
 
     hot: Hot
-    path: float = field(default=float("inf"))
-    kernel: float = field(default=float("inf"))
+    path: list[float] = field(default_factory=list)
+    kernel: list[float] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
-        """The path's speed as a multiple of the kernel's."""
-        return self.kernel / self.path
+        """The path's speed as a multiple of the kernel's.
+
+        Whatever else the machine does makes a call slower, so the best are compared. Where one of the two never had a
+        quiet moment, both are slow alike in most turns, and what is usual within a turn says more.
+        """
+        within = [kernel / path for kernel, path in zip(self.kernel, self.path, strict=True)]
+        return max(min(self.kernel) / min(self.path), median(within))
 
     def look(self, turns: int = TURNS) -> None:
-        """Times both in turns. Only the best counts: whatever else the machine does makes a call slower."""
-        for _ in range(turns):
-            self.kernel = min(self.kernel, spent(self.hot.kernel))
-            self.path = min(self.path, spent(self.hot.path))
+        """Times both in turns, for a while at least: a busy moment lasts longer than short calls do."""
+        until = time.perf_counter() + turns / TURNS * LOOK
+        while turns > 0 or time.perf_counter() < until:
+            turns -= 1
+            self.kernel.append(spent(self.hot.kernel))
+            self.path.append(spent(self.hot.path))
 
 
 def spent(work: Callable[[], object]) -> float:
@@ -120,8 +129,8 @@ def table(pairs: Iterable[Pair], baseline: Mapping[str, float]) -> Table:
         shade = "red" if slow(pair, baseline) else "green"
         shown.add_row(
             pair.hot.name,
-            f"{pair.path * 1e3:.3f}",
-            f"{pair.kernel * 1e3:.3f}",
+            f"{min(pair.path) * 1e3:.3f}",
+            f"{min(pair.kernel) * 1e3:.3f}",
             times(pair.ratio),
             times(once) if once else "–",
             f"[{shade}]{pair.ratio / once:.0%}[/]" if once else "–",

@@ -52,7 +52,8 @@ def test_a_path_that_is_as_fast_as_it_was_is_left_alone(
     assert not guard.complaints(guard.measured([found], baseline), baseline)
 
 
-def test_one_slow_moment_is_looked_at_again() -> None:
+def test_one_slow_moment_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LOOK", 0.0)
     calls = 0
 
     def seldom_slow() -> object:
@@ -68,8 +69,14 @@ def test_one_slow_moment_is_looked_at_again() -> None:
     assert calls > 1 + guard.TURNS
 
 
+def test_a_machine_that_is_never_quiet_makes_no_path_slow() -> None:
+    """The kernel had one quiet moment, the path had none."""
+    pair = Pair(Hot("busy", list, list), path=[2.0, 2.2, 2.1], kernel=[2.0, 1.0, 2.1])
+    assert pair.ratio == 1
+
+
 def test_a_path_that_nobody_has_measured_is_told() -> None:
-    pair = Pair(Hot("new", list, list), path=1, kernel=1)
+    pair = Pair(Hot("new", list, list), path=[1], kernel=[1])
     (said,) = guard.complaints([pair], {})
     assert said == "new: guard.toml does not know it; run: gradstream bench guard --renew"
 
@@ -78,7 +85,7 @@ def test_ratios_are_written_as_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "guard.toml")
-    guard.write([Pair(Hot("a, b", list, list), path=2, kernel=1)])
+    guard.write([Pair(Hot("a, b", list, list), path=[2], kernel=[1])])
     assert guard.read() == {"a, b": 0.5}
     assert tomllib.loads(guard.BASELINE.read_text()) == {"ratio": {"a, b": 0.5}}
 

@@ -44,6 +44,9 @@ LARGEST_CHUNK = 2**31 - 1  # bytes: Arrow's offsets are 32 bits wide
 def encode(batch: pa.RecordBatch, schema: AvroSchema, schema_id: int) -> pa.BinaryArray:
     """Every row as one Confluent-framed Avro value.
 
+    Arrow's buffers are read where they lie, and the result's are what the loop wrote. A column of another type than the
+    schema's (float for double, dictionaries, fixed-size lists) is cast before, which copies it.
+
     Args:
         batch: its columns are matched by name, exactly or else in case alone. A nullable field without a column is
             null. For a bare schema one column, whatever its name.

@@ -43,7 +43,7 @@ EXPONENT = 0x7FF0000000000000  # all of it is set in a double that is not finite
 # What the written code may call.
 NAMES = (
     "load_u8", "load_i32", "load_i64", "load_f32", "load_f64", "store_u8", "store_i64", "store_f32", "store_f64",
-    "_read_long", "_read_length", "_read_branch", "_read_decimal", "_quick_text", "_skip", "check_value",
+    "_read_long", "_read_length", "_read_branch", "_read_decimal", "_quick_text", "_read_one_of", "_skip", "check_value",
 )  # fmt: skip
 SIGNATURE = types.int64(
     *[types.int64] * 5,
@@ -328,6 +328,10 @@ class _Source:
         kind, written = self.ops[row, KIND], int(self.ops[row, WRITTEN])
         if kind == avro.ARRAY and dest:
             self._vector(row, int(dest))
+        elif kind == avro.UNION and dest:
+            self.say(f"number, pos = _read_one_of(ops, {row}, pos, end)")
+            self.leave("pos < 0")
+            self._put("number", dest)
         elif kind in SEVERAL:
             self.say(f"pos = check_value(ops, {row}, pos, end)")
             self.leave("pos < 0")

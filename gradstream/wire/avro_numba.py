@@ -641,6 +641,20 @@ def _read_vector(ops: Any, row: int, pos: int, end: int, out: int, wide: bool, l
 
 
 @compiled(STAMP)
+def _read_one_of(ops: Any, row: int, pos: int, end: int) -> tuple[float, int]:
+    """(number, next position) of a union of several plain numbers, perhaps with null."""
+    index, pos = _read_long(pos, end)
+    if pos < 0:
+        return 0.0, pos
+    if index < 0 or index >= ops[row, NEXT] - row - 1:  # branches have no rows but their own
+        return 0.0, -BAD_UNION
+    kind = ops[row + 1 + index, KIND]
+    if kind == NULL:
+        return 0.0, -NULL_FIELD
+    return _read_item(kind, pos, end)
+
+
+@compiled(STAMP)
 def _matrix_row(
     ops: Any,
     pos: int,
@@ -671,7 +685,14 @@ def _matrix_row(
                     continue
                 dest = ops[row, DEST]
         if kind >= ARRAY and kind <= UNION:
-            if dest >= 0:
+            if dest >= 0 and kind == UNION:
+                number, pos = _read_one_of(ops, row, pos, end)
+                if pos < 0:
+                    return pos - row * 256
+                code = _put(out, wide, dest, number, limit)
+                if code:
+                    return -code - row * 256
+            elif dest >= 0:
                 pos = _read_vector(ops, row, pos, end, out, wide, limit)
                 if pos < 0:
                     return pos - row * 256

@@ -2,9 +2,9 @@
 
 The bytes are read and written by avro_numba's compiled loops, which follow a table made from the writer's schema; for
 long streams ``prepare`` makes machine code of a schema's own (avro_kernel), which is several times as fast.
-What those loops cannot put into a column (arrays, maps, unions of several types) they check and cut out; fastavro
-then reads those pieces one by one, which is said once per schema through ``logging``. fastavro itself never sees a
-byte that has not been checked: it crashes on deep recursion and believes any count.
+What those loops cannot put into a column (maps, arrays of anything but numbers, unions of several types) they check and
+cut out; fastavro then reads those pieces one by one, which is said once per schema through ``logging``. fastavro itself
+never sees a byte that has not been checked: it crashes on deep recursion and believes any count.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ class AvroDecoder:
         lacks is null, int widens to long and to double, a type that fits in no such way is cast to that of the
         highest schema id or gives WRONG_TYPE. Dates and times become Arrow's, without a zone; a bare type becomes
         the column ``value``.
+
+        Each byte is copied once, from the values into its column, whose buffers become Arrow's as they are; rows of
+        several writer's schemas are copied once more, into one batch.
         """
         chunk = Chunk.of(values)
         self._judge(chunk)

@@ -118,6 +118,7 @@ def avro_type(word: str, name: str) -> Avro:
         "vector": {"type": "array", "items": ["double", ["null", "float"], "int"][len(name) % 3]},
         "list": {"type": "array", "items": ["null", "int"]},
         "map": {"type": "map", "values": "string"},
+        "numbers": ["float", "null", "long"],
         "many": ["int", "null", "string"],
     }.get(word, word)
 
@@ -129,7 +130,11 @@ def fields(draw: st.DrawFn, counter: Any, depth: int = 1) -> list[tuple[str, Avr
     for _ in range(draw(st.integers(1, 4))):
         number = draw(st.booleans()) or draw(st.booleans())
         word = draw(NUMERIC if number else OTHER)
-        how = draw(st.sampled_from(["plain", "first", "second"])) if word != "many" else "plain"
+        how = (
+            draw(st.sampled_from(["plain", "first", "second"]))
+            if word not in ("many", "numbers")
+            else "plain"
+        )
         for _ in range(draw(st.sampled_from([1, 1, 2, 3, 5, 7]))):
             name = f"f{next(counter)}"
             kind = avro_type(word, f"T{name}")
@@ -150,6 +155,8 @@ def value_of(draw: Any, kind: Avro) -> Any:
     match kind:
         case ["int", "null", "string"]:
             return draw(st.sampled_from(["1", None]))
+        case ["float", "null", "long"]:  # as Arrow's doubles, which fastavro writes as floats
+            return draw(st.sampled_from([0.5, None, -3.0]))
         case [*branches]:
             if draw(st.integers(0, 9)) == 0:
                 return None

@@ -678,6 +678,11 @@ def test_unions_of_several_types(caplog: pytest.LogCaptureFixture) -> None:
         {"n": None, "x": "true", "k": 3},
     ]
     assert reader.matrix(raw, ["k"])[0].tolist() == [[1], [2], [3]]
+    matrix, codes = reader.matrix(raw, ["k", "n"])
+    assert words(codes) == ["OK", "OK", "NULL_FIELD"]
+    assert matrix[:2].tolist() == [[1, 1.0], [2, 2.5]]
+    assert words(reader.matrix(values(framed(b"\x06\x00")), ["n"])[1]) == ["BAD_UNION"]
+    assert words(reader.matrix(raw, ["x"])[1]) == ["WRONG_TYPE"] * 3
 
 
 def test_only_the_wanted_columns() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -191,6 +193,34 @@ def test_records_that_nobody_keeps_are_not_copied(
             count += len(ledger.reader.fetch(100, 1.0))
 
 
+def test_another_thread_may_ask_for_the_values_while_the_reader_goes_on(
+    services: Services, topic: str
+) -> None:
+    n = 20_000
+    fill(services, topic, n)
+    chunks: SimpleQueue[Any] = SimpleQueue()
+    wrong: list[int] = []
+
+    def look() -> None:
+        while (records := chunks.get()) is not None:
+            values = [int(value) for value in records.value.to_pylist()]
+            if values != records.offset.tolist():
+                wrong.append(values[0])
+
+    with ledger_of(open_log_reader(services, {(topic, 0): 0}, client="librdkafka")) as ledger:
+        thread = threading.Thread(target=look)
+        thread.start()
+        count = 0
+        while count < n:
+            records = ledger.reader.fetch(50, 1.0)
+            count += len(records)
+            chunks.put(records)
+            del records
+        chunks.put(None)
+        thread.join()
+    assert not wrong
+
+
 def test_an_error_of_the_log_is_given_back(services: Services, topic: str) -> None:
     fill(services, topic, 5)
     with ledger_of(open_log_reader(services, {(topic, 0): 99}, client="librdkafka")) as ledger:
@@ -246,11 +276,14 @@ def test_millions_of_records_leave_no_memory_behind(
     fill(services, topic, size, 104)
     resident = []
     with open_log_reader(services, {(topic, 0): 0}, client=client) as reader:
-        for _ in range(passes):
+        for turn in range(passes):
             reader.seek({(topic, 0): 0})
             count = 0
             while count < size:
-                count += len(reader.fetch(8192, 1.0))
+                records = reader.fetch(8192, 1.0)
+                assert turn % 2 or len(records.value) == len(records)  # in turns copied and not
+                count += len(records)
+                del records
             resident.append(psutil.Process().memory_info().rss)
     if client == "librdkafka":
         messages: Any = reader

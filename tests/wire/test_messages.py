@@ -287,7 +287,7 @@ def test_millions_of_records_leave_no_memory_behind(
             resident.append(psutil.Process().memory_info().rss)
     if client == "librdkafka":
         messages: Any = reader
-        assert messages._held.got == messages._held.given_back > size * passes
+        assert messages._held.got == messages._held.given_back >= size * passes
     grown = resident[-1] - max(resident[: passes // 3])
     # One lost message in a hundred would hold all buffers of its fetch: far more than this.
     assert grown < 24 << 20, f"{grown >> 20} MiB more after {passes} passes"

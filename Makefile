@@ -78,6 +78,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --excl
 # Images start no Kafka of their own, and only Jupyter's draws pictures.
 IMAGE = $(COMPILE) -c requirements/backends.txt --override requirements/images/without.in
 HEADLESS = $(IMAGE) --override requirements/images/headless.in
+# Peers of the benchmarks live in environments of their own.
+PEERS = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --exclude-newer $(LOCK_DATE) --upgrade \
+  --generate-hashes --no-emit-index-url --no-header
 
 lock: $(VENV)/dev ## pin the dependencies anew
 	@$(COMPILE) -o requirements/base.txt
@@ -86,3 +89,4 @@ lock: $(VENV)/dev ## pin the dependencies anew
 	@$(HEADLESS) -o requirements/images/slim.txt
 	@for backend in jax tensorflow torch; do $(HEADLESS) --extra $$backend -o requirements/images/$$backend.txt; done
 	@$(IMAGE) --extra jupyter --extra tensorflow -o requirements/images/jupyter.txt
+	@for set in learners quix bytewax pathway; do $(PEERS) benchmarks/peers/requirements/$$set.in -o benchmarks/peers/requirements/$$set.txt; done

@@ -22,7 +22,8 @@ from gradstream.wire.records import Records, TopicPartition
 from trainers import aligned
 from trainers.models import Floats, Ints
 
-ROOM = 16_384  # rows a lane starts with
+ROOM = 16_384  # rows a lane starts with at most
+ROOM_NUMBERS = 1 << 21  # and numbers in them
 
 
 @dataclass(slots=True)
@@ -54,9 +55,10 @@ class Lane:
     def __init__(self, at: TopicPartition, inputs: int, bias: bool, position: int) -> None:
         self.at = at
         self.bias = int(bias)
-        self.X = aligned.ones(ROOM, inputs)
-        self.y = aligned.empty(ROOM)
-        self.offsets: Ints = np.empty(ROOM, np.int64)
+        room = max(1, min(ROOM, ROOM_NUMBERS // inputs))
+        self.X = aligned.ones(room, inputs)
+        self.y = aligned.empty(room)
+        self.offsets: Ints = np.empty(room, np.int64)
         self.first = self.last = 0
         self.read = position
         self.end: int | None = None

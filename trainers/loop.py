@@ -43,6 +43,7 @@ from trainers.stopping import Stopping
 from trainers.tally import Tally
 
 CHUNK = 8192  # records a fetch: enough to hide the call, small enough for the caches
+CHUNK_NUMBERS = 1 << 20  # and numbers in them: wide records leave the caches sooner
 ROWS_A_CALL = (
     65_536  # rows trained in one call at most, so that publishing and Ctrl-C wait no longer
 )
@@ -402,7 +403,8 @@ class Trainer:
 
     def fetch(self) -> Records:
         with self.clock.stage("fetch"):
-            records = self.reader.fetch(CHUNK, self.patience())
+            most = min(CHUNK, max(1, CHUNK_NUMBERS // self.plan.model.inputs))
+            records = self.reader.fetch(most, self.patience())
         self.check_group()
         return records
 

@@ -101,6 +101,9 @@ class LibrdkafkaProducer:
             BufferError: the queue is full; KafkaException: anything else.
         """
         self._slots[hand_over.TOPIC, 1] = self._topic(topic)
+        # Read by address, so they must lie there as the loop takes them to; held until it has ended.
+        places = None if partitions is None else np.ascontiguousarray(partitions, np.int32)
+        times = None if timestamps is None else np.ascontiguousarray(timestamps, np.int64)
         error = hand_over.hand_over(
             rows.start,
             min(rows.stop, len(values)),
@@ -109,8 +112,8 @@ class LibrdkafkaProducer:
             self._slots.ctypes.data,
             _places(values),
             _places(keys),
-            0 if partitions is None else partitions.ctypes.data,
-            0 if timestamps is None else timestamps.ctypes.data,
+            0 if places is None else places.ctypes.data,
+            0 if times is None else times.ctypes.data,
             taken,
         )
         if error:

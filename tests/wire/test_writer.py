@@ -151,10 +151,10 @@ def test_headers_need_the_other_client(services: Services, topic: str, drain: An
 def test_times_and_partitions_are_those_given(
     services: Services, wide_topic: str, drain: Any
 ) -> None:
-    partitions = np.array([2, 0, 1, 2, -1], np.int32)
-    times = np.array([5, 6, 7, 8, 9], np.int64)
+    partitions = np.array([2, 9, 0, 9, 1, 9, 2, 9, -1], np.int64)[::2]
+    times = np.arange(18, dtype=np.int64)[1::4]
     with Writer(services) as writer:
-        writer.send(wide_topic, column(*[b"v"] * 5), None, times, partitions)
+        writer.send(wide_topic, column(*[b"v"] * 5), None, times, partitions)  # type: ignore[arg-type]
     with open_log_reader(services, {(wide_topic, p): 0 for p in range(3)}) as reader:
         rows = sorted(drain.rows(drain(reader, 5)), key=lambda row: row[3])
     assert [row[3] for row in rows] == times.tolist()

@@ -328,10 +328,9 @@ def _unfit(node: Node, size: int) -> str:
     if node.kind == avro_schema.ARRAY:
         return "array, of which a length is to be given, such as NAME[0:10]"
     if node.kind == avro_schema.UNION:
-        plain = {one.kind for one in node.children} <= avro_schema.PLAIN_NUMBERS | {
-            avro_schema.NULL
-        }
-        return "" if plain and node.target is None else "union, not of numbers alone"
+        kinds = {one.kind for one in node.children} - {avro_schema.NULL}
+        plain = kinds and kinds <= avro_schema.PLAIN_NUMBERS and node.target is None
+        return "" if plain else "union, not of numbers alone"
     able = node.kind in avro_schema.NUMBERS or node.kind == avro_schema.STRING
     return "" if able else f"{node.word}, not a number"
 

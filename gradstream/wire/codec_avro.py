@@ -400,9 +400,13 @@ def compile_all() -> float:
     schema = {
         "type": "record",
         "name": "R",
-        "fields": [{"name": "x", "type": "double"}, {"name": "s", "type": "string"}],
+        "fields": [
+            {"name": "x", "type": "double"},
+            {"name": "s", "type": "string"},
+            {"name": "v", "type": {"type": "array", "items": "double"}},
+        ],
     }
-    batch = pa.record_batch({"x": pa.array([1.0]), "s": pa.array(["1"])})
+    batch = pa.record_batch({"x": pa.array([1.0]), "s": pa.array(["1"]), "v": pa.array([[1.0]])})
     values = encode(batch, schema, 1)
     registry = Registry("http://127.0.0.1")  # never asked
     registry.remember(Schema(1, "AVRO", json.dumps(schema)))

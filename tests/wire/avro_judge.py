@@ -383,6 +383,13 @@ class _Numbers:
 
     def number(self, schema: Avro) -> Any:
         kind = self.types.kind(schema)
+        if kind == "union":
+            branches = self.types.whole(schema)
+            if not 0 <= (index := self.cursor.long()) < len(branches):
+                raise Fault("BAD_UNION")
+            if branches[index] == "null":
+                raise Fault("NULL_FIELD")
+            return self.number(branches[index])
         if kind == "string":
             return self.text_number(self.cursor.text(seen=False))
         if self.types.is_decimal(schema):
@@ -442,6 +449,9 @@ def is_vector(types: Types, schema: Avro) -> bool:
 
 def is_number(types: Types, schema: Avro) -> bool:
     """Whether a matrix takes fields of this type."""
+    if types.kind(schema) == "union":
+        kinds = {types.kind(one) for one in types.whole(schema)} - {"null"}
+        return bool(kinds) and kinds <= set(NUMBERS)
     return types.kind(schema) in {*NUMBERS, "string"} or types.is_decimal(schema)
 
 

@@ -26,7 +26,7 @@ from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import plan
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.server.queries import PersistentQuery, Surroundings
-from gradstream.wire import codec_delimited
+from gradstream.wire import codec_avro, codec_delimited, delimited_columns, gather, hand_over
 from gradstream.wire.kafka import ensure_topics
 from gradstream.wire.reader import Reader
 from gradstream.wire.registry import Registry
@@ -79,6 +79,8 @@ CASES = (
 
 
 def measure(services: Services) -> list[Figure]:
+    for loops in (codec_avro, delimited_columns, gather, hand_over):
+        loops.compile_all()
     return [figure for case in CASES for figure in _measured(services, case)]
 
 

@@ -397,6 +397,10 @@ class _Numbers:
             number = int.from_bytes(raw, "big", signed=True)
             return Fraction(number, 10 ** self.types.whole(schema).get("scale", 0))
         value = self.cursor.read(schema)
+        if isinstance(value, Branch):
+            kind, value = self.types.kind(schema[value.index]), value.value
+            if kind == "null":
+                raise Fault("NULL_FIELD")
         if kind in ("float", "double"):
             if value - value != 0:
                 raise Fault("NON_FINITE")
@@ -452,6 +456,8 @@ def is_number(types: Types, schema: Avro) -> bool:
     if types.kind(schema) == "union":
         kinds = {types.kind(one) for one in types.whole(schema)} - {"null"}
         return bool(kinds) and kinds <= set(NUMBERS)
+    if types.kind(schema) == "union":
+        return {types.kind(one) for one in schema} - {"null"} <= NUMBERS
     return types.kind(schema) in {*NUMBERS, "string"} or types.is_decimal(schema)
 
 

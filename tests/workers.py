@@ -15,11 +15,11 @@ APART = re.compile(r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.m
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
-    tests/containers docs/training.md tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
+    tests/wire/test_valgrind.py tests/containers docs/training.md tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
     tests/wire/test_avro_properties.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py
     tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
     tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py
-    tests/wire/test_reader.py tests/testing/test_pipeline.py tests/acceptance/test_interrupts.py
+    tests/wire/test_reader.py tests/wire/test_messages.py tests/testing/test_pipeline.py tests/acceptance/test_interrupts.py
     tests/trainers/test_aborts.py tests/wire/test_writer.py tests/wire/test_rebalance.py
     tests/producers/test_send.py tests/trainers/test_plug_ins.py tests/pipeline/test_golden.py
 """.split()

@@ -177,7 +177,8 @@ def gathered(name: str) -> Hot:
     out = np.empty_like(values)
     held = Held()
     held._timestamp, held._destroy = kernels.no_timestamp.address, kernels.no_destroy.address
-    held._errors = np.zeros(CHUNK, np.int64)
+    held._errors, held._slot = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int32)
+    held._begins, held._ends = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64)
 
     def path() -> None:
         held._messages = at.copy()

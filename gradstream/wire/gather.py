@@ -135,42 +135,45 @@ def sort_out(
         how many messages are good; how many of their values and keys are null; bytes of values and of keys; slots used.
     """
     begin, bad = state[FROM], state[BAD]
-    look, n, used, here = begin, 0, 0, 0
+    stop = min(state[TO], begin + most)
+    look, n, used, here = stop, 0, 0, 0
     value_bytes, key_bytes, null_values, null_keys = 0, 0, 0, 0
-    while look < min(state[TO], begin + most):
-        message = messages[look]
+    run_topic, run_partition, last = 0, np.int32(-1), 0  # records come in runs of a partition
+    for place in range(begin, stop):
+        message = messages[place]
         if _word(message, ERR) & 0xFFFFFFFF != 0:
             errors[bad] = message
             bad += 1
-            look += 1
             continue
         size = _word(message, PAYLOAD_LENGTH)
         values, keys = value_bytes + size, key_bytes + _word(message, KEY_LENGTH)
         if n > 0 and max(values, keys) > limit:
+            look = place
             break
         topic, number = _word(message, TOPIC), np.int32(_word(message, PARTITION) & 0xFFFFFFFF)
-        if (
-            used == 0 or slot_topic[here] != topic or slot_partition[here] != number
-        ):  # records come in runs of a partition
-            here = 0
-            while here < used and (slot_topic[here] != topic or slot_partition[here] != number):
-                here += 1
-            if here == used:
-                if used == len(slot_topic):
-                    break
-                slot_topic[here], slot_partition[here] = topic, number
-                used += 1
-        value, offset = _word(message, PAYLOAD), _word(message, OFFSET)
-        slot_last[here] = offset
+        if topic != run_topic or number != run_partition:
+            if used > 0:
+                slot_last[here] = last
+            found = 0
+            while found < used and (slot_topic[found] != topic or slot_partition[found] != number):
+                found += 1
+            if found == len(slot_topic):
+                look = place
+                break
+            slot_topic[found], slot_partition[found] = topic, number
+            used = max(used, found + 1)
+            here, run_topic, run_partition = found, topic, number
+        value, last = _word(message, PAYLOAD), _word(message, OFFSET)
         slot[n], partition[n] = here, number
         begins[n], ends[n] = value, value + size
-        offsets[n], timestamps[n] = offset, _call_timestamp(timestamp, message)
+        offsets[n], timestamps[n] = last, _call_timestamp(timestamp, message)
         messages[begin + n] = message
         n += 1
-        look += 1
         value_bytes, key_bytes = values, keys
         null_values += value == 0
         null_keys += _word(message, KEY) == 0
+    if used > 0:
+        slot_last[here] = last
     if begin + n < look:
         for i in range(1, n + 1):
             messages[look - i] = messages[begin + n - i]

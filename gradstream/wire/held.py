@@ -102,7 +102,8 @@ class Held:
         self._timestamp = librdkafka.address(lib.message_timestamp)
         self._destroy = librdkafka.address(lib.message_destroy)
         self._state = np.zeros(6, np.int64)
-        self._messages = self._errors = np.zeros(0, np.int64)
+        self._messages = self._errors = self._begins = self._ends = np.zeros(0, np.int64)
+        self._slot = np.zeros(0, np.int32)
         self._slots = (
             np.empty(SLOTS, np.int64),
             np.empty(SLOTS, np.int32),
@@ -132,8 +133,11 @@ class Held:
         self.settle()
         if len(self._messages) < most and not len(self):
             self.drop_errors()
-            self._errors = np.zeros(most, np.int64)  # first, since it must be as long
-            self._messages = np.zeros(most, np.int64)
+            # Kept from chunk to chunk: room that is freed and taken again costs more than what is written into it.
+            self._begins, self._ends = np.empty(most, np.int64), np.empty(most, np.int64)
+            self._slot = np.empty(most, np.int32)
+            self._errors = np.zeros(most, np.int64)
+            self._messages = np.zeros(most, np.int64)  # the last, since the others must be as long
         most = min(most, len(self._messages) - int(self._state[TO]))
         milliseconds = math.ceil(timeout * 1000)  # 0 would not wait, and the caller would ask again
         gather.pull(self._consume, queue, milliseconds, most, self._messages, self._state)
@@ -147,17 +151,17 @@ class Held:
         self.settle()
         self.drop_errors()  # there are some only if Ctrl-C came before they were told
         most = min(most, len(self))
-        slot, partition = np.empty(most, np.int32), np.empty(most, np.int32)
-        columns = [np.empty(most, np.int64) for _ in range(4)]
+        partition = np.empty(most, np.int32)
+        offset, timestamp = np.empty(most, np.int64), np.empty(most, np.int64)
         n, null_values, null_keys, value_bytes, key_bytes, used = gather.sort_out(
-            self._messages, self._errors, self._state, most, limit, self._timestamp, slot, partition,
-            *columns, *self._slots,
+            self._messages, self._errors, self._state, most, limit, self._timestamp, self._slot, partition,
+            self._begins, self._ends, offset, timestamp, *self._slots,
         )  # fmt: skip
-        begins, ends, offset, timestamp = (column[:n] for column in columns)
         topics, partitions, last = self._slots
         return Sorted(
-            n, null_values, null_keys, value_bytes, key_bytes, slot[:n], partition[:n],
-            (begins, ends), offset, timestamp, topics[:used], partitions[:used], last[:used],
+            n, null_values, null_keys, value_bytes, key_bytes, self._slot[:n], partition[:n],
+            (self._begins[:n], self._ends[:n]), offset[:n], timestamp[:n],
+            topics[:used], partitions[:used], last[:used],
         )  # fmt: skip
 
     def next(self, n: int) -> list[int]:

@@ -34,7 +34,11 @@ CHUNK = 16384  # records decoded at once; larger ones fall out of the processor'
 DRAINED = CHUNK // 4  # a fetch that brings fewer has emptied the source
 COMMIT_ROWS = 1 << 18
 COMMIT_SECONDS = 0.1  # how long a transaction stays open at most while records keep coming
-REST_SECONDS = 0.002  # at least, in which records gather where few come: a transaction costs milliseconds of work
+# After a commit that has emptied the source, records gather for so long at least: a transaction costs milliseconds of
+# work, the broker's above all, so one of few records is followed by a longer rest.
+REST_SECONDS = 0.002
+LONG_REST_SECONDS = 0.03
+FEW = 32
 IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
 RETRY_SECONDS = 1.0
 MAX_ABORTS = 7  # in a row, over about 13 s
@@ -296,10 +300,11 @@ class PersistentQuery:
         late = time.monotonic() - self._began >= COMMIT_SECONDS
         if not (drained or late or self._rows >= COMMIT_ROWS):
             return
+        rest = LONG_REST_SECONDS if self._rows < FEW else REST_SECONDS
         self._begin_commit(reader, writer)
         if drained:
             took = self._end_commit()
-            self._stop.wait(max(REST_SECONDS, took / 2))
+            self._stop.wait(max(rest, took / 2))
 
     def _hold(self, reader: Reader) -> None:
         """Reads nothing until it is resumed, yet stays in the group."""

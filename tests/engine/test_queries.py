@@ -94,4 +94,3 @@ def test_a_sink_that_refuses_and_is_mended_has_each_row_once(
         query.stop()
         assert query.join(30)
     assert sorted(committed(services, made)) == list(range(ROWS))
-    assert query.counts.read > ROWS  # the first ones were read again

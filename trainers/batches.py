@@ -2,7 +2,8 @@
 
 A batch is a function of the log alone: ``batch_size`` consecutive good records of one partition, the partitions
 taken in turn. What a fetch happened to return, a restart or a rebalance cannot change it. Only the end of a bounded
-log, or in live mode the wait of a record for its batch, makes a batch shorter.
+log, or in live mode the wait of a record for its batch, makes a batch shorter; and in live mode a partition that has
+no batch is passed over.
 
 Ranges say how to cut the same batches again. Ranges of one *group* are interleaved: round robin in the order listed,
 ``batch_size`` good records at a time from the start of each, exhausted ranges skipped, until all are. A short batch is
@@ -208,7 +209,11 @@ class Batches:
         return self._portion(takes) if takes else None
 
     def _walk(self, turn: int, taken: Mapping[TopicPartition, int]) -> tuple[int, int] | None:
-        """Which lane gives the next batch, and how many rows; None when the one whose turn it is must be waited for."""
+        """Which lane gives the next batch, and how many rows; None when the one whose turn it is must be waited for.
+
+        In live mode none is waited for while another has a batch: else one that is behind would stay behind, since it
+        could give no more batches than the one that has nothing but new records.
+        """
         for step in range(len(self.lanes)):
             at = (turn + step) % len(self.lanes)
             lane = self.lanes[at]
@@ -218,8 +223,8 @@ class Batches:
             if lane.ended or self._overdue(lane):
                 if left:
                     return at, left
-                continue
-            return None
+            elif self.max_wait is None:
+                return None
         return None
 
     def _overdue(self, lane: Lane) -> bool:

@@ -162,6 +162,28 @@ def test_live_mode_cuts_short_after_the_wait_and_says_so() -> None:
     assert replay(log, batches.ranges()) == out
 
 
+def test_live_mode_lets_a_partition_that_is_behind_catch_up() -> None:
+    """It has many records while the others have no batch: they are passed over, and the ranges say so."""
+    log = Log(9, (400, 90, 90))
+    behind = (T, 0)
+    batches = made(dict.fromkeys(log.records, 0), max_wait=3600.0)  # nothing is cut short
+    read, out = dict.fromkeys(log.records, 0), []
+    read[behind] = feed(batches, log, behind, 0, 350)
+    while (portion := batches.next(5)) is not None:
+        out += cut(portion.y, 4)
+        batches.done(portion)
+    assert len(batches.by_partition[behind]) < 4
+    chance = random.Random(2)
+    while read != log.ends:
+        at = chance.choice(sorted(log.records))
+        read[at] = feed(batches, log, at, read[at], chance.randint(1, 11))
+        while (portion := batches.next(5)) is not None:
+            out += cut(portion.y, 4)
+            batches.done(portion)
+        assert all(len(lane) < 4 for lane in batches.lanes)
+    assert replay(log, batches.ranges()) == out
+
+
 def test_live_mode_waits_until_the_time_is_over() -> None:
     log = Log(7, (3,))
     batches = made({(T, 0): 0}, max_wait=60.0)

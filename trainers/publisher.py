@@ -7,13 +7,13 @@ the newest committed record, as after any failure.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
+from gradstream.wire.beside import Beside
 from gradstream.wire.writer import TransactionAborted, Writer
 from trainers import checkpoint
 from trainers.chain import WeightsRecord
@@ -22,13 +22,6 @@ from trainers.preflight import Plan
 
 SLICE = 0.5  # seconds of waiting after which a signal is served
 LAST_WAIT = 2.0  # seconds for a transaction under way while the program ends on an error
-
-
-@dataclass(slots=True)
-class _Transaction:
-    record: WeightsRecord
-    done: threading.Event = field(default_factory=threading.Event)
-    error: BaseException | None = None
 
 
 class Publisher:
@@ -48,7 +41,7 @@ class Publisher:
         on_publish: Callable[[WeightsRecord], None] | None = None,
     ) -> None:
         self._plan, self._writer, self._on_publish = plan, writer, on_publish
-        self._open: _Transaction | None = None
+        self._open: tuple[WeightsRecord, Beside] | None = None
         self.aborted = 0
 
     @property
@@ -61,30 +54,14 @@ class Publisher:
     ) -> None:
         """Begins to publish; ``wait`` for the transaction before it first."""
         assert self._open is None
-        self._open = _Transaction(record)
-        # A daemon, so that a broker that is away cannot keep the program from ending.
-        threading.Thread(
-            target=self._publish,
-            args=(self._open, letters, group_metadata),
-            name="publish",
-            daemon=True,
-        ).start()
-
-    def _publish(
-        self, transaction: _Transaction, letters: list[DeadLetter], group_metadata: object
-    ) -> None:
-        try:
-            checkpoint.publish(
-                self._plan, self._writer, transaction.record, letters, group_metadata
-            )
-        except Exception as error:  # noqa: BLE001  the loop's thread raises it
-            transaction.error = error
-        finally:
-            transaction.done.set()
+        work = partial(
+            checkpoint.publish, self._plan, self._writer, record, letters, group_metadata
+        )
+        self._open = record, Beside("publish", work)
 
     def poll(self) -> None:
         """Returns at once; if a transaction has ended, as ``wait``."""
-        if self._open is not None and self._open.done.is_set():
+        if self._open is not None and not self._open[1].is_alive():
             self.wait()
 
     def wait(self) -> None:
@@ -93,17 +70,20 @@ class Publisher:
         Raises:
             What the transaction raised: see checkpoint.publish.
         """
-        if (transaction := self._open) is None:
+        if self._open is None:
             return
-        while not transaction.done.wait(SLICE):
-            pass
+        record, transaction = self._open
+        while transaction.is_alive():
+            transaction.join(SLICE)
         self._open = None
-        if transaction.error is not None:
-            self.aborted += isinstance(transaction.error, TransactionAborted)
-            raise transaction.error
+        try:
+            transaction.check()
+        except TransactionAborted:
+            self.aborted += 1
+            raise
         self.aborted = 0
         if self._on_publish:
-            self._on_publish(transaction.record)
+            self._on_publish(record)
 
     def settle(self) -> None:
         """As ``wait``, before what has been committed is read again: there an aborted transaction is no news."""
@@ -119,5 +99,9 @@ class Publisher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._open is not None and not self._open.done.wait(LAST_WAIT):
+        if self._open is None:
+            return
+        transaction = self._open[1]
+        transaction.join(LAST_WAIT)
+        if transaction.is_alive():
             self._writer.abandon()

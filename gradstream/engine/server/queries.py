@@ -24,6 +24,7 @@ from gradstream.engine.rows.pipeline import Input, Output, Pipeline
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
+from gradstream.wire.beside import Beside
 from gradstream.wire.kafka import begin_offsets, committed_offsets, end_offsets, partitions
 from gradstream.wire.reader import EARLIEST, Reader, open_log_reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
@@ -78,33 +79,18 @@ class Counts:
     last_at: float = 0.0
 
 
-class Commit(threading.Thread):
-    """A transaction's commit, in a thread of its own, so that the query goes on reading and computing meanwhile.
+class Commit(Beside):
+    """A transaction's commit, so that the query goes on reading and computing meanwhile.
 
     Attributes:
         stands: the offsets that it commits.
-        error: why it failed; after join().
-        took: seconds.
     """
 
     def __init__(
         self, writer: Writer, stands: dict[TopicPartition, int], group_metadata: object
     ) -> None:
-        # A daemon: a broker that hangs must not hold up the end of the process.
-        super().__init__(name="commit", daemon=True)
         self.stands = stands
-        self.error: Exception | None = None
-        self.took = 0.0
-        self._work = partial(writer.commit, stands, group_metadata)
-        self.start()
-
-    def run(self) -> None:
-        started = time.monotonic()
-        try:
-            self._work()
-        except Exception as error:  # noqa: BLE001  the query's thread raises it
-            self.error = error
-        self.took = time.monotonic() - started
+        super().__init__("commit", partial(writer.commit, stands, group_metadata))
 
 
 class PersistentQuery:
@@ -375,8 +361,7 @@ class PersistentQuery:
         if commit is None:
             return 0.0
         commit.join()
-        if commit.error:
-            raise commit.error
+        commit.check()
         self._stands = commit.stands
         self.counts.commits += 1
         self.trouble = None

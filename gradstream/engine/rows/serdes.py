@@ -58,12 +58,8 @@ def value_decoder(
     Args:
         only: names of the columns that are needed. All are checked; where that saves work, the others are left out.
     """
-    format_ = source.value_format
-    if format_.name == "DELIMITED" and source.value_columns:
-        return _DelimitedDecoder(_arrow_schema(source.value_columns), format_.delimiter, only)
-    return _decoder(
-        format_, source.value_columns, registry, wrapped=format_.wrap_single is not False
-    )
+    wrapped = source.value_format.wrap_single is not False
+    return _decoder(source.value_format, source.value_columns, registry, wrapped, only)
 
 
 def key_decoder(source: Source, registry: Registry | None) -> Decoder:
@@ -209,14 +205,18 @@ def _needed(registry: Registry | None) -> Registry:
 
 
 def _decoder(
-    format_: Format, columns: tuple[Column, ...], registry: Registry | None, wrapped: bool
+    format_: Format,
+    columns: tuple[Column, ...],
+    registry: Registry | None,
+    wrapped: bool,
+    only: Collection[str] | None = None,
 ) -> Decoder:
-    schema = _arrow_schema(columns)
+    schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
     if not columns or format_.name == "NONE":
         return _Nothing(schema)
     match format_.name:
         case "DELIMITED":
-            return _DelimitedDecoder(schema, format_.delimiter)
+            return _DelimitedDecoder(schema, format_.delimiter, only)
         case "JSON":
             return _JsonDecoder(schema, wrapped)
         case "KAFKA":
@@ -224,10 +224,6 @@ def _decoder(
         case "AVRO":
             return _AvroDecoder(schema, _needed(registry), wrapped)
     raise SqlError("UNKNOWN_FORMAT", f"Unknown format: {format_.name}")
-
-
-def _arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
-    return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
 
 
 def _text_encoder(format_: Format, wrapped: bool) -> Encoder | None:
@@ -264,9 +260,7 @@ class _Nothing:
 
 
 class _DelimitedDecoder:
-    def __init__(
-        self, schema: pa.Schema, delimiter: str, only: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, schema: pa.Schema, delimiter: str, only: Collection[str] | None) -> None:
         self.schema = schema
         self.delimiter = delimiter
         self.only = only

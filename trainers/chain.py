@@ -111,7 +111,7 @@ class WeightsRecord:
         """The fields of the Avro record."""
         row = {name: getattr(self, name) for name in SCHEMA.names if hasattr(self, name)}
         row["features"] = list(self.features)
-        row["metrics"] = list(self.metrics.items())
+        row["metrics"] = dict(self.metrics)
         row["timings_us"] = {stage: self.timings_us.get(stage, 0) for stage in STAGES}
         row["tensors"] = [
             {"name": name, "shape": list(tensor.shape), "values": tensor.ravel().tolist()}

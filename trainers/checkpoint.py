@@ -244,8 +244,7 @@ def publish(
 
 def weights_value(plan: Plan, record: WeightsRecord) -> pa.BinaryArray:
     """The record's Avro value, an array of one."""
-    row = {**record.to_row(), "sha256": record.sha256, "metrics": dict(record.metrics)}
-    return encode_one(row, _weights_schema(), plan.weights_schema_id)
+    return encode_one(record.to_row(), _weights_schema(), plan.weights_schema_id)
 
 
 @cache

@@ -73,12 +73,16 @@ def met(which: int, codes: Any, where: int = 0) -> Iterable[int]:
     return {(which * 64 + int(code)) * 64 + where for code in codes}
 
 
-class Columns:
-    """AvroDecoder.columns, against the judge."""
+class _OfSchemas:
+    """A target whose inputs name one of some schemas."""
 
     def __init__(self, given: list[tuple[Avro, Any]]) -> None:
         self.schemas = Schemas(given)
         self.seeds = self.schemas.seeds()
+
+
+class Columns(_OfSchemas):
+    """AvroDecoder.columns, against the judge."""
 
     def __call__(self, data: bytes) -> Iterable[int]:
         which, codec, values = self.schemas.taken(data)
@@ -94,12 +98,8 @@ class Columns:
         return met(which, decoded.codes, sum(data[1:3]) % 2)
 
 
-class Matrix:
+class Matrix(_OfSchemas):
     """AvroDecoder.matrix, against the judge: all numbers, or every other, as doubles or floats."""
-
-    def __init__(self, given: list[tuple[Avro, Any]]) -> None:
-        self.schemas = Schemas(given)
-        self.seeds = self.schemas.seeds()
 
     def __call__(self, data: bytes) -> Iterable[int]:
         which, codec, values = self.schemas.taken(data)
@@ -114,12 +114,11 @@ class Matrix:
         return met(which, codes, how)
 
 
-class Kernel:
+class Kernel(_OfSchemas):
     """AvroDecoder.matrix_at with machine code of the schema's own, against the judge: doubles or floats by the schema."""
 
     def __init__(self, given: list[tuple[Avro, Any]]) -> None:
-        self.schemas = Schemas(given)
-        self.seeds = self.schemas.seeds()
+        super().__init__(given)
         for i, codec in enumerate(self.schemas.codecs):
             assert codec.decoder.prepare(258, codec.numbers, self.dtype(i))
 

@@ -146,6 +146,15 @@ def replay(log: Log, ranges: list[Range], size: int = 4) -> list[tuple[float, ..
     return out
 
 
+def drained(batches: Batches) -> list[tuple[float, ...]]:
+    """All batches that can be cut now."""
+    out = []
+    while (portion := batches.next(5)) is not None:
+        out += cut(portion.y, 4)
+        batches.done(portion)
+    return out
+
+
 def test_live_mode_cuts_short_after_the_wait_and_says_so() -> None:
     log = Log(6, (30, 30, 30))
     batches = made(dict.fromkeys(log.records, 0), max_wait=0.0)  # nothing waits
@@ -154,9 +163,7 @@ def test_live_mode_cuts_short_after_the_wait_and_says_so() -> None:
     while read != log.ends:
         at = chance.choice(sorted(log.records))
         read[at] = feed(batches, log, at, read[at], chance.randint(1, 11))
-        while (portion := batches.next(5)) is not None:
-            out += cut(portion.y, 4)
-            batches.done(portion)
+        out += drained(batches)
     assert any(len(b) < 4 for b in out)
     assert batches.positions() == log.ends
     assert replay(log, batches.ranges()) == out
@@ -169,17 +176,13 @@ def test_live_mode_lets_a_partition_that_is_behind_catch_up() -> None:
     batches = made(dict.fromkeys(log.records, 0), max_wait=3600.0)  # nothing is cut short
     read, out = dict.fromkeys(log.records, 0), []
     read[behind] = feed(batches, log, behind, 0, 350)
-    while (portion := batches.next(5)) is not None:
-        out += cut(portion.y, 4)
-        batches.done(portion)
+    out += drained(batches)
     assert len(batches.by_partition[behind]) < 4
     chance = random.Random(2)
     while read != log.ends:
         at = chance.choice(sorted(log.records))
         read[at] = feed(batches, log, at, read[at], chance.randint(1, 11))
-        while (portion := batches.next(5)) is not None:
-            out += cut(portion.y, 4)
-            batches.done(portion)
+        out += drained(batches)
         assert all(len(lane) < 4 for lane in batches.lanes)
     assert replay(log, batches.ranges()) == out
 

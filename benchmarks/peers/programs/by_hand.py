@@ -46,18 +46,9 @@ def logistic(task: Task, clock: Clock) -> None:
 
 def exactly_once(task: Task, clock: Clock) -> None:
     """Weights and offsets in one transaction, as often as asked for: what the others would have to add."""
-    from confluent_kafka import Producer
-
     decode, model, due = decoder(task), Model(), 0.0
     source = consumer(task, enable_auto_commit=False, isolation_level="read_committed")
-    writer = Producer(
-        {
-            "bootstrap.servers": task.bootstrap,
-            "transactional.id": uuid.uuid4().hex,
-            "linger.ms": 0,
-        }
-    )
-    writer.init_transactions()
+    writer = transactional(task)
     while not clock.over:
         messages = source.consume(BATCH, 1.0)
         if not messages:
@@ -68,6 +59,21 @@ def exactly_once(task: Task, clock: Clock) -> None:
             due = time.perf_counter() + task.options["every"]
         clock.tick(len(messages))
     clock.weights = model.w
+
+
+def transactional(task: Task) -> object:
+    """A producer whose transactions can begin."""
+    from confluent_kafka import Producer
+
+    writer = Producer(
+        {
+            "bootstrap.servers": task.bootstrap,
+            "transactional.id": uuid.uuid4().hex,
+            "linger.ms": 0,
+        }
+    )
+    writer.init_transactions()
+    return writer
 
 
 def commit(writer: object, source: object, task: Task, model: Model) -> None:

@@ -8,7 +8,7 @@ import uuid
 
 import numpy as np
 
-from benchmarks.peers.programs.by_hand import Model, commit
+from benchmarks.peers.programs.by_hand import Model, commit, transactional
 from benchmarks.peers.programs.reading import consumer
 from benchmarks.peers.programs.task import BATCH, Clock, Task
 
@@ -47,7 +47,6 @@ def train(task: Task, clock: Clock) -> None:
 def decoded_by_hand(task: Task, clock: Clock) -> None:
     """confluent-kafka's Consumer, gradstream's compiled decoder, NumPy steps, and the same transactions."""
     import pyarrow as pa
-    from confluent_kafka import Producer
 
     from gradstream.wire.codec_avro import AvroDecoder
     from gradstream.wire.registry import Registry
@@ -55,14 +54,7 @@ def decoded_by_hand(task: Task, clock: Clock) -> None:
     decode = AvroDecoder(Registry(task.registry))
     columns = [*task.features, task.target]
     source = consumer(task, enable_auto_commit=False, isolation_level="read_committed")
-    writer = Producer(
-        {
-            "bootstrap.servers": task.bootstrap,
-            "transactional.id": uuid.uuid4().hex,
-            "linger.ms": 0,
-        }
-    )
-    writer.init_transactions()
+    writer = transactional(task)
     every = task.options["every"]
     model, due = Model(), time.perf_counter() + every
     while not clock.over:

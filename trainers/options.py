@@ -89,11 +89,8 @@ class Option:
         """The fields of a job that have this value."""
         if not self.fields:
             return {self.key: value}
-        return (
-            dict.fromkeys(self.fields)
-            if value is None
-            else dict(zip(self.fields, value, strict=True))
-        )
+        values = (None,) * len(self.fields) if value is None else value
+        return dict(zip(self.fields, values, strict=True))
 
     def shown(self, value: Any) -> str:
         """As one would write it behind the flag."""

@@ -8,12 +8,13 @@ disk.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from gradstream.wire.compiled import compiled, stamp
 
 # rd_kafka_message_t in words of 8 bytes
 ERR, TOPIC, PARTITION, PAYLOAD, PAYLOAD_LENGTH, KEY, KEY_LENGTH, OFFSET = range(8)
@@ -22,6 +23,7 @@ ERR, TOPIC, PARTITION, PAYLOAD, PAYLOAD_LENGTH, KEY, KEY_LENGTH, OFFSET = range(
 # errors we have the first BAD; how many messages librdkafka has given us, and how many have been given back.
 LENT, FROM, TO, BAD, GOT, GIVEN = range(6)
 
+STAMP = stamp()  # made from this file alone
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -84,7 +86,7 @@ def _copy(typing, target, source, length):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def pull(consume, queue, timeout, most, messages, state):
     """Take messages out of a queue: what is there, else the first to come and what came with it.
 
@@ -99,7 +101,7 @@ def pull(consume, queue, timeout, most, messages, state):
         _pull_once(consume, queue, 0, most - 1, messages, state)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def _pull_once(consume, queue, timeout, most, messages, state):
     at = state[TO]
     got = max(0, _call_consume(consume, queue, timeout, messages.ctypes.data + 8 * at, most))
@@ -112,7 +114,7 @@ def _pull_once(consume, queue, timeout, most, messages, state):
     return got
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def sort_out(
     messages, errors, state, most, limit, timestamp, slot, partition, begins, ends, offsets, timestamps,
     slot_topic, slot_partition, slot_last,
@@ -182,7 +184,7 @@ def sort_out(
     return n, null_values, null_keys, value_bytes, key_bytes, used
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def key_spans(messages, state, n, begins, ends):
     """Where the keys of the next n messages lie, as sort_out() tells of values."""
     for i in range(n):
@@ -191,7 +193,7 @@ def key_spans(messages, state, n, begins, ends):
         ends[i] = begins[i] + _word(message, KEY_LENGTH)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def copy(begins, ends, data, places, valid):
     """Values, or keys, one after the other.
 
@@ -211,13 +213,13 @@ def copy(begins, ends, data, places, valid):
         places[i + 1] = end
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def lend(state, n):
     """The next n, which sort_out() has found, are lent from here on."""
     state[FROM] += n
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def settle(messages, state, destroy):
     """Give back those that are lent."""
     for i in range(state[LENT], state[FROM]):
@@ -226,7 +228,7 @@ def settle(messages, state, destroy):
     _none_lent(state)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def drop(messages, state, keep, destroy):
     """Give those that are held back that are not to be kept; ``keep`` is bool, one for each."""
     to = state[FROM]
@@ -243,7 +245,7 @@ def drop(messages, state, keep, destroy):
         _none_lent(state)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def drop_errors(errors, state, destroy):
     """Give the errors back."""
     for i in range(state[BAD]):
@@ -252,7 +254,7 @@ def drop_errors(errors, state, destroy):
     state[BAD] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(STAMP, nogil=True)
 def _none_lent(state):
     """Where none is held either, the room is free from its beginning."""
     state[LENT] = state[FROM]

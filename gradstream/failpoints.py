@@ -12,11 +12,13 @@ For tests and for ``gradstream chaos``. Where the variable is not set, a phase c
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gradstream.errors import ConfigError
@@ -35,6 +37,7 @@ PHASES = (
     "during_commit",  # the commit has been asked for and not been answered
     "after_commit",  # it has been answered, and we have not looked at the answer
 )
+LATEST = 0.002  # seconds: a commit on the machine itself is answered after some milliseconds
 _WRITTEN = re.compile(r"(\w+)(?::([1-9]\d*))?(?:=(kill|stop|sleep (\d+(?:\.\d+)?)))?")
 
 
@@ -85,6 +88,25 @@ def reach(phase: str) -> None:
         time.sleep(point.seconds)
     else:
         os.kill(os.getpid(), signal.SIGSTOP if point.action == "stop" else signal.SIGKILL)
+
+
+@contextmanager
+def during(phase: str) -> Iterator[None]:
+    """As ``reach``, but from beside: up to LATEST seconds after the block was entered, and only while it lasts.
+
+    Where the block ends sooner, the phase was not reached this time.
+    """
+    over = threading.Event()
+
+    def strike() -> None:
+        if not over.wait(random.uniform(0, LATEST)):  # noqa: S311  no secret
+            reach(phase)
+
+    threading.Thread(target=strike, name=phase, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 ARMED = False

@@ -58,6 +58,7 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.wire.java_text",
         "gradstream.config",
         "gradstream.errors",
+        "gradstream.failpoints",
     },
     # Its commands: the server's and the test runner's.
     "gradstream.engine": {
@@ -158,6 +159,7 @@ ARROWS: dict[str, set[str]] = {
         "gradstream.console",
         "gradstream.command",
         "gradstream.errors",
+        "gradstream.failpoints",
     },
 }
 

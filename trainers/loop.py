@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import RetryError
 from gradstream.wire.kafka import end_offsets
@@ -405,6 +406,8 @@ class Trainer:
         with self.clock.stage("fetch"):
             most = min(CHUNK, max(1, CHUNK_NUMBERS // self.plan.model.inputs))
             records = self.reader.fetch(most, self.patience())
+        if failpoints.ARMED and len(records):
+            failpoints.reach("after_fetch")
         self.check_group()
         return records
 
@@ -426,6 +429,8 @@ class Trainer:
             if len(records):
                 if (decoded := self.intake.decode(records)) is None:
                     return
+                if failpoints.ARMED:
+                    failpoints.reach("after_decode")
                 self.sort_in(records, decoded)
             for at, position in self.reader.position().items():  # markers are no records
                 self.batches.passed(at, position)
@@ -489,6 +494,8 @@ class Trainer:
         except Broken:
             return 0.0
         self.learner.adopt(learned)
+        if failpoints.ARMED:
+            failpoints.reach("after_step")
         losses = learned.made.losses
         self.step += len(losses)
         self.trained += rows.passes * len(rows.y)

@@ -21,7 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import repeat
 from operator import length_hint
 from types import TracebackType
@@ -33,6 +33,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as Place
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError, UnavailableError
 from gradstream.wire.kafka import Setting, check_broker, quiet, settings
@@ -170,6 +171,8 @@ class Writer:
             # A record is missing, and librdkafka would commit the others without it.
             self._spoil()
             raise
+        if failpoints.ARMED and self._state == "open":
+            failpoints.reach("after_produce")
 
     def _produce(self, topic: str, rows: list[list[Any]]) -> None:
         """Hand over rows, given as columns in the order of produce()'s arguments.
@@ -321,6 +324,8 @@ class Writer:
             self._reconnect()
             self._producer.begin_transaction()
         self._state = "open"
+        if failpoints.ARMED:
+            failpoints.reach("after_begin")
 
     def commit(
         self, offsets: Mapping[TopicPartition, int] | None, group_metadata: object | None
@@ -344,14 +349,21 @@ class Writer:
             places = [Place(*at, offset) for at, offset in sorted(offsets.items())]
             send = self._producer.send_offsets_to_transaction
             self._finish(lambda left: send(places, group_metadata, left), deadline, "send offsets")
+            if failpoints.ARMED:
+                failpoints.reach("after_send_offsets")
         self._flush_for_commit(deadline)
+        if failpoints.ARMED:
+            failpoints.reach("after_flush")
         if self._state == "spoilt" or self.failed > self._failed_before:
             self.abort()
             raise TransactionAborted(
                 "TRANSACTION_ABORTED", f"a record was not delivered ({self.first_failure})"
             )
         self._state = "committing"
-        self._finish(self._producer.commit_transaction, deadline, "commit")
+        with failpoints.during("during_commit") if failpoints.ARMED else nullcontext():
+            self._finish(self._producer.commit_transaction, deadline, "commit")
+        if failpoints.ARMED:
+            failpoints.reach("after_commit")
         self._state = "idle"
 
     def abort(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.kafka import end_offsets
@@ -92,41 +93,28 @@ def everything(result: Result) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in result.record.tensors.items()}
 
 
-KILLED = """
-import os, signal, sys
+TRAIN = """
+import sys
 sys.path.insert(0, {root!r})
 from gradstream.command import run
 from gradstream.config import Services
 from trainers.job import Job
-from trainers.loop import Trainer, train
+from trainers.loop import train
 
-published = 0
-def on_publish(record):
-    global published
-    published += 1
-
-learn = Trainer.learn
-def dying(self, *arguments):
-    spent = learn(self, *arguments)
-    if published == {published}:
-        os.kill(os.getpid(), signal.SIGKILL)  # steps have been taken that are in no transaction
-    return spent
-Trainer.learn = dying
-run(lambda _: train({job!r}, Services.find(), on_publish=on_publish))
+run(lambda _: train({job!r}, Services.find()) and 0)
 """
 
 
-def kill(job: Job, services: Services, published: int) -> None:
-    """Trains in a process of its own that dies with uncommitted steps after so many transactions."""
-    code = KILLED.format(root=str(ROOT), job=job, published=published)
+def crash(job: Job, services: Services, failpoint: str) -> None:
+    """Trains in a process of its own, which dies at the failpoint: ``after_begin:2``, before its second commit."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(services),
+        [sys.executable, "-c", TRAIN.format(root=str(ROOT), job=job)],
+        env={**environment(services), failpoints.VARIABLE: failpoint},
         capture_output=True,
         check=False,
         timeout=120,
     )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert done.returncode == -signal.SIGKILL, (failpoint, done.returncode, done.stderr.decode())
 
 
 def environment(services: Services) -> dict[str, str]:

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from gradstream.config import Services
 from gradstream.errors import ConfigError
 from tests.trainers.feed import Topic, data
-from tests.trainers.runs import chain_of, dead, everything, job_on, kill, tensor
+from tests.trainers.runs import chain_of, crash, dead, everything, job_on, tensor
 from trainers import backends, models
 from trainers.chain import WeightsRecord
 from trainers.descent import Descent
@@ -158,7 +158,7 @@ def test_online_then_epochs_killed_ends_at_the_same_bits(
         topic.send(*data(400 + 90 * partition, 2, seed=9 + partition), partition)
     how |= {"epochs": 4, "publish_steps": 5}
     whole = train(job_on(topic, "whole", **how), services)
-    kill(job_on(topic, "killed", **how), services, published=1)
+    crash(job_on(topic, "killed", **how), services, "after_begin:2")
     resumed = train(job_on(topic, "killed", **how), services)
     assert everything(resumed) == everything(whole)
 

@@ -26,11 +26,11 @@ from tests.trainers.feed import Topic, data, values_of
 from tests.trainers.runs import (
     ROOT,
     chain_of,
+    crash,
     dead,
     environment,
     everything,
     job_on,
-    kill,
     tensor,
 )
 from trainers import weights
@@ -242,8 +242,8 @@ def test_killed_and_resumed_ends_at_the_same_bits(
     dead_once = len(dead(topic))
     assert dead_once == 2 * partitions
     job = job_on(topic, "killed", **settings)
-    kill(job, services, published=1)
-    kill(job, services, published=2)
+    crash(job, services, "after_begin:2")
+    crash(job, services, "after_begin:3")
     resumed = train(job, services)
     assert everything(resumed) == everything(whole)
     assert resumed.record is not None

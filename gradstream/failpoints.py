@@ -38,6 +38,7 @@ PHASES = (
     "after_commit",  # it has been answered, and we have not looked at the answer
 )
 LATEST = 0.002  # seconds: a commit on the machine itself is answered after some milliseconds
+COMMAND = "command_"  # before a phase: of a statement that the engine logs, instead of a query
 _WRITTEN = re.compile(r"(\w+)(?::([1-9]\d*))?(?:=(kill|stop|sleep (\d+(?:\.\d+)?)))?")
 
 
@@ -57,11 +58,12 @@ def read(text: str) -> dict[str, _Point]:
     found = {}
     for part in filter(None, map(str.strip, text.split(","))):
         written = _WRITTEN.fullmatch(part)
-        if written is None or written[1] not in PHASES:
+        if written is None or written[1].removeprefix(COMMAND) not in PHASES:
             raise ConfigError(
                 "BAD_FAILPOINT",
                 f"{VARIABLE}={text}: {part!r} is not PHASE[:N][=kill|stop|sleep SECONDS] with a phase of "
-                + ", ".join(PHASES),
+                + ", ".join(PHASES)
+                + f", or one of these with {COMMAND} before it",
             )
         phase, count, action, seconds = written.groups()
         found[phase] = _Point(int(count or 1), (action or "kill").split()[0], float(seconds or 0))
@@ -78,7 +80,7 @@ def arm(environment: Mapping[str, str]) -> None:
 def reach(phase: str) -> None:
     """Says that a phase has been reached; it may be the last thing that this process does."""
     with _lock:
-        point = _points.get(phase)
+        point = _points.get(_named(phase))
         if point is None:
             return
         point.countdown -= 1
@@ -91,12 +93,26 @@ def reach(phase: str) -> None:
 
 
 @contextmanager
+def of_commands() -> Iterator[None]:
+    """In this block, and this thread, phases are those of the engine's command log, which are counted apart."""
+    _scope.prefix = COMMAND
+    try:
+        yield
+    finally:
+        _scope.prefix = ""
+
+
+def _named(phase: str) -> str:
+    return f"{getattr(_scope, 'prefix', '')}{phase}"
+
+
+@contextmanager
 def during(phase: str) -> Iterator[None]:
     """As ``reach``, but from beside: up to LATEST seconds after the block was entered, and only while it lasts.
 
     Where the block ends sooner, the phase was not reached this time.
     """
-    over = threading.Event()
+    over, phase = threading.Event(), _named(phase)
 
     def strike() -> None:
         if not over.wait(random.uniform(0, LATEST)):  # noqa: S311  no secret
@@ -111,5 +127,6 @@ def during(phase: str) -> Iterator[None]:
 
 ARMED = False
 _points: dict[str, _Point] = {}
+_scope = threading.local()
 _lock = threading.Lock()  # transactions end in threads of their own
 arm(os.environ)

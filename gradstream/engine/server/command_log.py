@@ -18,6 +18,7 @@ import httpx2
 import orjson
 import pyarrow as pa
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import DataError, RetryError
 from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
@@ -140,13 +141,14 @@ class CommandLog:
 
     def _append(self, record: Mapping[str, Any]) -> None:
         assert self._writer is not None, "lead() comes first"
-        self._writer.begin()
-        try:
-            self._writer.send(self.topic, pa.array([orjson.dumps(record)], pa.binary()))
-        except BaseException:
-            self._writer.abort()  # or no later statement could be written
-            raise
-        self._writer.commit(None, None)
+        with failpoints.of_commands():
+            self._writer.begin()
+            try:
+                self._writer.send(self.topic, pa.array([orjson.dumps(record)], pa.binary()))
+            except BaseException:
+                self._writer.abort()  # or no later statement could be written
+                raise
+            self._writer.commit(None, None)
 
     def close(self) -> None:
         if self._writer:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
@@ -260,6 +261,8 @@ class PersistentQuery:
             return
         idle = self._began is None and self._commit is None
         records = reader.fetch(CHUNK, IDLE_SECONDS if idle else 0.0)
+        if failpoints.ARMED and len(records):
+            failpoints.reach("after_fetch")
         self._remember_first(records)
         if reader.rebalances != self._rebalances:
             self._rebalances = reader.rebalances
@@ -268,6 +271,8 @@ class PersistentQuery:
             self._rewind(reader)
             return
         output = self.pipeline.run(records) if len(records) else None
+        if failpoints.ARMED and output is not None:
+            failpoints.reach("after_run")
         self._end_commit()
         if output is not None:
             if self._began is None:

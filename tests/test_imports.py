@@ -150,6 +150,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "trainers": {
         "gradstream",
+        "gradstream.shell",
         "trainers.backends",
         "trainers.models",
         "trainers.descent",

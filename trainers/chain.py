@@ -68,6 +68,8 @@ class WeightsRecord:
     reason: str = ""
     schema_id: int | None = None
     sql_sha256: str | None = None
+    sql: str | None = None
+    machine: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -139,7 +141,8 @@ class WeightsRecord:
         Raises:
             DataError: WEIGHTS_HASH_MISMATCH when the record is not what was hashed.
         """
-        plain = {name: row[name] for name in SCHEMA.names if name in cls.__dataclass_fields__}
+        # A topic of older records only has no column of what came later.
+        plain = {name: row.get(name) for name in SCHEMA.names if name in cls.__dataclass_fields__}
         plain["features"] = tuple(row["features"])
         plain["metrics"] = dict(row["metrics"])
         plain["tensors"] = {
@@ -161,7 +164,7 @@ class WeightsRecord:
         plain["created"] = row["created"].replace(tzinfo=UTC)
         for name in ("commits", "goal"):
             plain[name] = {(p["topic"], p["partition"]): p["position"] for p in row[name]}
-        record = cls(**plain)
+        record = cls(**plain)  # type: ignore[arg-type]
         if record.sha256 != row["sha256"]:
             raise DataError(
                 "WEIGHTS_HASH_MISMATCH",
@@ -253,6 +256,8 @@ SCHEMA = pa.schema(
         "goal": _POSITIONS,
         "schema_id": pa.int32(),
         "sql_sha256": pa.string(),
+        "sql": pa.string(),
+        "machine": pa.string(),
         "configuration": pa.string(),
         "configuration_sha256": pa.string(),
         "reason": pa.string(),

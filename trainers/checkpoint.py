@@ -42,11 +42,11 @@ def backwards(services: Services, topic: str, partition: int) -> Iterator[Record
         while end > first:
             start = max(first, end - size)
             reader.seek({at: start})
-            yield from reversed(list(_between(reader, at, end)))
+            yield from reversed(list(between(reader, at, end)))
             end, size = start, min(size * 4, LARGEST_BLOCK)
 
 
-def _between(reader: Reader, at: TopicPartition, end: int) -> Iterator[Records]:
+def between(reader: Reader, at: TopicPartition, end: int) -> Iterator[Records]:
     """What a reader gives up to an end offset.
 
     Raises:

@@ -145,7 +145,8 @@ class Job:
 
     def configuration(self, features: tuple[str, ...]) -> str:
         """All that decides the numbers, as canonical JSON: of the options those that are in effect. Backend and device
-        are not among them, since they change the speed and not the answer; nor is when to stop.
+        are not among them, since they change the speed and not the answer; nor is when to stop, except for the tolerance:
+        how near its rule is to stopping is part of the tensors.
 
         Args:
             features: the columns that were found, where the job names none.

@@ -25,7 +25,7 @@ from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
 from gradstream.wire.writer import TransactionAborted, Writer
-from trainers import checkpoint
+from trainers import checkpoint, origin
 from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
@@ -281,6 +281,7 @@ class Trainer:
         self.tally = Tally()
         self.before = 0  # records trained before these epochs
         self.changed = False
+        self.introduced = False  # whether a record says what computes here
         self.stop_reason = ""
 
     # Online: train on the log as it is read
@@ -556,7 +557,7 @@ class Trainer:
         self.clock.restart()
         with self.clock.stage("publish"):
             self.publisher.start(record, letters, self.reader.group_metadata())
-        self.last, self.changed = record, False
+        self.last, self.changed, self.introduced = record, False, True
         self.rejected = record.records_rejected
         self.letters.written(letters)
         if not self.job.in_epochs:
@@ -571,6 +572,7 @@ class Trainer:
         inputs: list[Range] = self.log if job.in_epochs else self.batches.ranges()
         tensors = self.learner.tensors()
         check_finite(tensors, self.step, job.learning_rate)
+        sql = origin.sha256(plan.sql)
         return WeightsRecord(
             run=job.run_id,
             step=self.step,
@@ -606,6 +608,9 @@ class Trainer:
             created=datetime.now(UTC),
             reason=reason,
             schema_id=plan.source_schema_id,
+            sql_sha256=sql,
+            sql=None if self.last and self.last.sql_sha256 == sql else plan.sql,
+            machine=None if self.introduced else plan.machine,
         )
 
     def finish(self, reason: str) -> Result:

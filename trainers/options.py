@@ -334,9 +334,9 @@ OPTIONS: tuple[Option, ...] = (
            "the name of a backend", example="numba"),
 
     Option("tolerance", STOPPING, _or_none(REAL), "X", "stop when nothing improves by more",
-           ZERO_OR_ABOVE, _from_zero, example=1e-6),
+           ZERO_OR_ABOVE, _from_zero, example=1e-6, decides=True),
     Option("tolerance_on", STOPPING, TEXT, "NAME", "of",
-           "loss or weights", choices=("loss", "weights"), needs="--tolerance"),
+           "loss or weights", choices=("loss", "weights"), needs="--tolerance", decides=True),
     Option("patience", STOPPING, WHOLE, "N", "checks that may fail", COUNT, _from_one, needs="--tolerance"),
     Option("max_records", STOPPING, _or_none(WHOLE), "N", "of the run", COUNT, _from_one, example=1_000_000),
     Option("max_steps", STOPPING, _or_none(WHOLE), "N", "of the run", COUNT, _from_one, example=10_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +31,9 @@ from gradstream.wire.registry import Registry, UnknownSchema
 from trainers import backends, models
 from trainers.backends import Backend
 from trainers.job import FULL, Job
+from trainers.machine import made_by
 from trainers.models import Model
+from trainers.origin import Origin
 
 SCHEMAS = Path(gradstream.wire.__file__).parent / "schemas"
 LARGEST_RECORD = (
@@ -57,6 +60,8 @@ class Plan:
         weights_schema_id, dead_letters_schema_id: what our own records are written with.
         largest: bytes that a weights record may have.
         compile_us: microseconds that the codec took to be loaded, or, once on a machine, compiled.
+        sql: statements that make the source, None where nobody knows.
+        machine: what computes, as a weights record tells it.
     """
 
     job: Job
@@ -72,6 +77,8 @@ class Plan:
     dead_letters_schema_id: int
     largest: int
     compile_us: int = 0
+    sql: str | None = None
+    machine: str = ""
 
 
 @contextmanager
@@ -88,12 +95,13 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
     check_broker(services)
     with closing(Registry(services.schema_registry_url)) as registry:
         registry.check()
+        source_sql = Origin(services, job.source)
         require_topics(services, [job.source])
         schema_id, asked = _columns(job, registry)
         features = tuple(expanded(asked))
         model = models.get(job.model, len(features), job.bias, job.layers)
         job = _settled(job, model)
-        backend = _backend(job, model)
+        backend = backend_of(job, model)
         largest = _own_topics(job, services)
         yield Plan(
             job=job,
@@ -109,6 +117,8 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
             largest=largest,
             compile_us=_compiled(),
+            sql=source_sql.sql(),
+            machine=json.dumps(made_by(job.runs_on)),
         )
 
 
@@ -125,7 +135,7 @@ def _settled(job: Job, model: Model) -> Job:
     return replace(job, layers=inner, class_weights=kind)
 
 
-def _backend(job: Job, model: Model) -> Backend:
+def backend_of(job: Job, model: Model) -> Backend:
     if job.exact:
         from trainers.backends.exact import (
             ExactBackend,

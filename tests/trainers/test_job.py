@@ -337,6 +337,7 @@ DECIDES = {
     "seed": 1,
     "exact": True,
     "dtype": "float32",
+    "tolerance": 0.5,
 }
 
 
@@ -354,7 +355,7 @@ def test_configuration_stays_where_the_numbers_do() -> None:
     plain = Job("t", "Y")
     same = Job(
         "t", "Y", run="r", publish_seconds=9.0, max_seconds=1.0, backend="numba", device="gpu",
-        resume_with="jax", tolerance=1.0, momentum=0.1, power=2.0, schedule_steps=3, max_wait=9.0,
+        resume_with="jax", patience=3, momentum=0.1, power=2.0, schedule_steps=3, max_wait=9.0,
     )  # fmt: skip
     assert plain.configuration(("A",)) == same.configuration(("A",))
     assert plain.configuration(("A",)) != plain.configuration(("B",))

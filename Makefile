@@ -10,7 +10,7 @@ LOCK_DATE := 2026-11-07
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench up down compose clean lock
+.PHONY: help demo test check lint format bench faults up down compose clean lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ format: $(VENV)/dev ## rewrite the code in the project's format
 
 bench: $(VENV)/backends ## measure the hot paths against their limits
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(VENV)/backends ## kill trainers, brokers and the rest, and count what it costs: an hour or more
+	@$(BIN)/python -m faults $(ARGS)
 
 up: $(VENV)/base ## start the local Kafka, registry and KSQL engine
 	@$(BIN)/gradstream up $(ARGS)

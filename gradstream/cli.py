@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "backends": ("trainers.backends.__main__", (), "what computes here, and on which devices"),
     "weights": ("trainers.weights", (), "show published weights as a table"),
     "bench": ("benchmarks.__main__", (), "measure this machine: bench backends compares them"),
+    "chaos": ("faults.__main__", (), "kill everything in turn, and count what it costs"),
     "engine": ("gradstream.engine.__main__", (), "run the KSQL engine by itself"),
     "qtt": ("gradstream.engine.qtt", (), "run query translation tests on the engine"),
 }

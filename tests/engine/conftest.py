@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from gradstream.config import Services
 from gradstream.errors import GradstreamError
+from gradstream.failpoints import VARIABLE
 from gradstream.shell.client import KsqlClient
 
 ROOT = Path(__file__).parents[2]
@@ -32,25 +34,40 @@ class EngineProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = KsqlClient("http://127.0.0.1:1")
 
-    def start(self) -> KsqlClient:
+    def start(self, failpoint: str = "") -> KsqlClient:
         """Returns when it is ready."""
-        before = self.log.read_text() if self.log.exists() else ""
+        before = self.said()
+        process = self.launch(failpoint)
+        deadline = time.monotonic() + 60
+        while "engine ready at " not in (said := self.said()[len(before) :]):
+            assert process.poll() is None, f"engine ended: {said}"
+            assert time.monotonic() < deadline, f"engine not ready: {said}"
+            time.sleep(0.02)
+        self.url = said.split("engine ready at ")[1].split(",")[0]
+        self.client = KsqlClient(self.url)
+        return self.client
+
+    def launch(self, failpoint: str = "") -> subprocess.Popen[bytes]:
+        """Returns at once; with a failpoint it may never become ready."""
         command = [
             *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
             *("--service-id", self.service_id, *self.flags),
             *("--bootstrap-servers", self.services.bootstrap_servers),
             *("--schema-registry-url", self.services.schema_registry_url),
         ]
+        environment = {**os.environ, VARIABLE: failpoint}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
-        deadline = time.monotonic() + 60
-        while "engine ready at " not in (said := self.log.read_text()[len(before) :]):
-            assert self.process.poll() is None, f"engine ended: {said}"
-            assert time.monotonic() < deadline, f"engine not ready: {said}"
-            time.sleep(0.02)
-        self.url = said.split("engine ready at ")[1].split(",")[0]
-        self.client = KsqlClient(self.url)
-        return self.client
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, env=environment)
+        return self.process
+
+    def said(self) -> str:
+        """All that it has written on its standard error so far, earlier runs included."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def dies_at(self, failpoint: str) -> None:
+        """Starts it, and returns when it has killed itself there."""
+        process = self.launch(failpoint)
+        assert process.wait(60) == -signal.SIGKILL, self.said()
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         assert self.process is not None

@@ -70,6 +70,7 @@ class WeightsRecord:
     sql_sha256: str | None = None
     sql: str | None = None
     machine: str | None = None
+    cluster_id: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -159,7 +160,9 @@ class WeightsRecord:
             )
             for i in row["inputs"]
         )
-        plain["topic_id"] = row["inputs"][0]["topic_id"] if row["inputs"] else ""
+        plain["topic_id"] = (
+            row["inputs"][0]["topic_id"] if row["inputs"] else row.get("topic_id") or ""
+        )
         # A decoded time is one in UTC that does not say so, and would be taken for one of the reader's zone.
         plain["created"] = row["created"].replace(tzinfo=UTC)
         for name in ("commits", "goal"):
@@ -258,6 +261,8 @@ SCHEMA = pa.schema(
         "sql_sha256": pa.string(),
         "sql": pa.string(),
         "machine": pa.string(),
+        "topic_id": pa.string(),
+        "cluster_id": pa.string(),
         "configuration": pa.string(),
         "configuration_sha256": pa.string(),
         "reason": pa.string(),

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,7 +55,8 @@ def between(reader: Reader, at: TopicPartition, end: int) -> Iterator[Records]:
     """
     deadline = time.monotonic() + PATIENCE
     while True:
-        records = reader.fetch(8192, 0.5)
+        left = end - reader.position().get(at, 0)
+        records = reader.fetch(max(1, min(8192, left)), 0.5)
         if len(records):
             deadline = time.monotonic() + PATIENCE
             count = int((records.offset < end).sum())
@@ -99,17 +101,59 @@ def read_weights(decoder: AvroDecoder, values: pa.BinaryArray) -> list[WeightsRe
 
 
 def newest(services: Services, registry: Registry, topic: str, run: str) -> WeightsRecord | None:
-    """The newest committed weights of a run, None for a new run."""
+    """The newest committed weights of a run, None for a new run.
+
+    Raises:
+        DataError: CHAIN_FORKED or CHAIN_BROKEN when the run's newest records are not one chain, BAD_WEIGHTS and
+            WEIGHTS_HASH_MISMATCH when the newest is not what was written.
+    """
     decoder = AvroDecoder(registry)
     found = []
     for _, partition in sorted(end_offsets(services, topic)):
-        for records in backwards(services, topic, partition):
-            mine = pc.equal(records.key, pa.scalar(run.encode(), records.key.type))
-            rows = pc.indices_nonzero(pc.fill_null(mine, False))
-            if len(rows):
-                found += read_weights(decoder, records.value.take(rows[-1:]))
-                break
+        values = _tail(services, decoder, topic, partition, run)
+        found += read_weights(decoder, values.slice(max(0, len(values) - 1)))
     return max(found, key=lambda record: (record.step, record.created), default=None)
+
+
+def _tail(
+    services: Services, decoder: AvroDecoder, topic: str, partition: int, run: str
+) -> pa.BinaryArray:
+    """A run's newest records in a partition, checked to be one chain: two at least, unless there are fewer."""
+    tail: list[pa.BinaryArray] = []
+    for records in backwards(services, topic, partition):
+        mine = pc.equal(records.key, pa.scalar(run.encode(), records.key.type))
+        tail.insert(0, records.value.filter(pc.fill_null(mine, False)))
+        values = pa.concat_arrays(tail)
+        if len(values) and check_links(decoder, values, run, topic):
+            return values
+    return pa.concat_arrays(tail) if tail else pa.array([], pa.binary())
+
+
+def check_links(decoder: AvroDecoder, values: pa.BinaryArray, run: str, topic: str) -> bool:
+    """Whether these records of a run, in the topic's order, say enough about its newest: the one before, or that there
+    is none.
+
+    Raises:
+        DataError: CHAIN_FORKED, CHAIN_BROKEN.
+    """
+    links = decoder.columns(values, ["step", "parent", "sha256"]).batch.to_pylist()
+    known = set()
+    for before, link in pairwise(links):
+        known.add(before["parent"])
+        if link["parent"] == before["sha256"]:
+            continue
+        if link["parent"] in known:
+            raise DataError(
+                "CHAIN_FORKED",
+                f"run {run!r}: the record of step {link['step']} in {topic!r} goes on from one that another goes on from "
+                "already, so two trainers have written it; train with a new --run",
+            )
+        raise DataError(
+            "CHAIN_BROKEN",
+            f"run {run!r}: the record of step {link['step']} in {topic!r} goes on from {link['parent'][:12]}…, and "
+            f"before it lies {before['sha256'][:12]}…, of step {before['step']}; train with a new --run",
+        )
+    return len(links) > 1 or not (links and links[0]["parent"])
 
 
 def check_offsets(
@@ -121,9 +165,15 @@ def check_offsets(
     if they agree does training go on.
 
     Raises:
-        DataError: TORN_TRANSACTION, TOPIC_RECREATED.
+        DataError: TORN_TRANSACTION, TOPIC_RECREATED, CLUSTER_CHANGED.
     """
     run = plan.job.run_id
+    if record and (record.cluster_id or plan.cluster_id) != plan.cluster_id:
+        raise DataError(
+            "CLUSTER_CHANGED",
+            f"run {run!r} was trained on Kafka cluster {record.cluster_id}, and {plan.services.bootstrap_servers} is "
+            f"{plan.cluster_id}: its offsets mean nothing here; give the other address, or train with a new --run",
+        )
     if record and record.topic_id and record.topic_id != plan.topic_id:  # took the offsets along
         raise DataError(
             "TOPIC_RECREATED",

@@ -611,6 +611,7 @@ class Trainer:
             sql_sha256=sql,
             sql=None if self.last and self.last.sql_sha256 == sql else plan.sql,
             machine=None if self.introduced else plan.machine,
+            cluster_id=plan.cluster_id,
         )
 
     def finish(self, reason: str) -> Result:

@@ -22,6 +22,7 @@ from gradstream.wire.codec_avro import (
 )
 from gradstream.wire.kafka import (
     check_broker,
+    cluster_id,
     ensure_topics,
     require_topics,
     topic_config,
@@ -56,6 +57,7 @@ class Plan:
         columns: what is read from a record: the features, an array's as ``X[0:10]``, then the target where there is one.
         features: the names of the features, in the order of the weights.
         topic_id: of the source; a topic that is deleted and created again has another.
+        cluster_id: of the Kafka cluster; other data at the same address has another.
         source_schema_id: newest schema of the source.
         weights_schema_id, dead_letters_schema_id: what our own records are written with.
         largest: bytes that a weights record may have.
@@ -72,6 +74,7 @@ class Plan:
     model: Model
     backend: Backend
     topic_id: str
+    cluster_id: str
     source_schema_id: int
     weights_schema_id: int
     dead_letters_schema_id: int
@@ -112,6 +115,7 @@ def prepared(job: Job, services: Services) -> Iterator[Plan]:
             model=model,
             backend=backend,
             topic_id=topic_ids(services, [job.source])[job.source],
+            cluster_id=cluster_id(services),
             source_schema_id=schema_id,
             weights_schema_id=_registered(registry, job.weights_topic, "weights"),
             dead_letters_schema_id=_registered(registry, job.dead_letters_topic, "dead_letter"),
@@ -214,6 +218,13 @@ def _own_topics(job: Job, services: Services) -> int:
             f"topic {job.weights_topic!r} is compacted, which breaks the chain of weights; "
             "give another --weights-topic, or set its cleanup.policy to delete",
         )
+    for name in ("retention.ms", "retention.bytes"):
+        if int(config.get(name, -1)) >= 0:
+            raise ConfigError(
+                "WEIGHTS_EXPIRE",
+                f"topic {job.weights_topic!r} drops old records ({name}={config[name]}), which breaks the chain of "
+                f"weights; give another --weights-topic, or set its {name} to -1",
+            )
     return min(int(config.get("max.message.bytes", LARGEST_RECORD)), LARGEST_RECORD)
 
 

@@ -17,6 +17,7 @@ from benchmarks.peers.programs.task import Task
 from benchmarks.process import ONE_THREAD, running
 from gradstream.config import Services
 from gradstream.wire.kafka import ensure_topics
+from trainers.preflight import WEIGHTS_CONFIG
 
 START = "benchmarks.peers.programs.start"
 # A foreign environment sees of us the package benchmarks and nothing else, not even what lies beside it.
@@ -32,7 +33,7 @@ def run(peer: Peer, feed: Feed, services: Services, seconds: float) -> dict[str,
     """The answer of programs.task.Clock; ``failed``, with the process's last words, where there is none."""
     given = {**asdict(feed), "libraries": list(peer.libraries), "seconds": seconds}
     weights_topic = topics.name("weights")
-    ensure_topics(services, {weights_topic: 1})
+    ensure_topics(services, {weights_topic: 1}, WEIGHTS_CONFIG)
     options = {**peer.options, "weights_topic": weights_topic}
     if effort.NOW.quick:
         options["steps"] = QUICK_STEPS

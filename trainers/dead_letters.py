@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         "value": pa.binary(),
         "found_by": pa.string(),
         "timestamp": pa.timestamp("ms", tz="UTC"),
+        "key": pa.binary(),
     }.items()
 )
 FRAME = 5  # magic byte and schema id
@@ -44,6 +45,7 @@ class DeadLetter:
     value: bytes | None
     found_by: str
     timestamp: int
+    key: bytes | None = None
 
 
 class DeadLetters:
@@ -84,6 +86,7 @@ class DeadLetters:
                     value=value if self.keep_values else None,
                     found_by=self.found_by,
                     timestamp=int(records.timestamp[row]),
+                    key=records.key[row].as_py() if self.keep_values else None,
                 )
             )
 

@@ -1,0 +1,1 @@
+"""Dead letters with a way back: ``gradstream dlq list | show | replay``."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError
+from gradstream.wire.kafka import group_members
 from gradstream.wire.records import TopicPartition
 from trainers.batches import Range
 from trainers.chain import WeightsRecord
@@ -80,19 +82,21 @@ def check_finite(tensors: Mapping[str, Floats], step: int, rate: float) -> None:
 
 
 def check_retention(
-    starts: Mapping[TopicPartition, int], lows: Mapping[TopicPartition, int]
+    starts: Mapping[TopicPartition, int],
+    lows: Mapping[TopicPartition, int],
+    accept_partitions: bool = False,
 ) -> None:
     """Raises:
     DataError: OFFSET_LOST when the log no longer has what comes next, PARTITIONS_ADDED when it has grown.
     """
     for at, low in lows.items():
-        if starts and at not in starts:
+        if starts and at not in starts and not accept_partitions:
             raise DataError(
                 "PARTITIONS_ADDED",
                 f"topic {at[0]!r} has a new partition {at[1]}, which changes the order of training; "
-                "train with a new --run",
+                "go on over all of them with --accept-partitions, or train with a new --run",
             )
-        if starts and starts[at] < low:
+        if starts.get(at, low) < low:
             raise DataError(
                 "OFFSET_LOST",
                 f"the run stands at offset {starts[at]} of {at[0]!r} partition {at[1]}, and the log now begins "
@@ -111,6 +115,40 @@ def check_same_log(last: WeightsRecord, log: list[Range]) -> None:
             "LOG_CHANGED",
             f"the epochs of run {last.run!r} began over {before} good records, and the same offsets now hold {now}; "
             "train with a new --run",
+        )
+
+
+def check_kept(last: WeightsRecord | None, committed: WeightsRecord | None) -> None:
+    """Args:
+        last: the newest record in the topic.
+        committed: the newest that this process has committed.
+
+    Raises:
+        DataError: CHAIN_BROKEN when it is gone.
+    """
+    if committed is not None and (last is None or last.step < committed.step):
+        raise DataError(
+            "CHAIN_BROKEN",
+            f"run {committed.run!r} has committed weights of step {committed.step}, and the newest in their topic are "
+            f"{f'of step {last.step}' if last else 'gone'}; train with a new --run",
+        )
+
+
+def check_alone(job: Job, services: Services) -> None:
+    """Raises:
+    RetryError: GROUP_SHARED when others are in the group, so that it will not give us all partitions.
+    """
+    others = {
+        name: where
+        for name, where in group_members(services, job.group).items()
+        if name != job.group
+    }
+    if others:
+        name, where = next(iter(others.items()))
+        raise RetryError(
+            "GROUP_SHARED",
+            f"{len(others)} other member(s) are in group {job.group!r}, such as {where} ({name}), and batches are cut "
+            "from all partitions by one trainer; stop them, or train with another --run",
         )
 
 

@@ -51,6 +51,8 @@ class Job:
             None: see publish_interval.
         max_wait: live mode: seconds a record waits for its batch to fill.
         keep_values: whether dead letters carry the record's bytes; by default their SHA-256 only.
+        accept_partitions: whether to go on where the topic has partitions that the run has not seen; they change the
+            order of training, so by default it stops.
     """
 
     source: str
@@ -92,6 +94,7 @@ class Job:
     weights_topic: str = "gradstream_weights"
     dead_letters_topic: str = "gradstream_dead_letters"
     keep_values: bool = False
+    accept_partitions: bool = False
 
     @property
     def run_id(self) -> str:

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.errors import RetryError
-from gradstream.wire.kafka import end_offsets
+from gradstream.errors import RetryError, UnavailableError
+from gradstream.wire.kafka import check_broker, end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
 from gradstream.wire.writer import TransactionAborted, Writer
@@ -30,7 +30,14 @@ from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
 from trainers.dead_letters import DeadLetter, DeadLetters
-from trainers.guards import check_finite, check_retention, check_same_log, fenced
+from trainers.guards import (
+    check_alone,
+    check_finite,
+    check_kept,
+    check_retention,
+    check_same_log,
+    fenced,
+)
 from trainers.intake import Decoded, Intake
 from trainers.interrupts import Broken, Interrupts
 from trainers.job import FULL, Job
@@ -42,6 +49,7 @@ from trainers.scaler import Scaler
 from trainers.spill import Spill, epoch_order
 from trainers.stopping import Stopping
 from trainers.tally import Tally
+from trainers.waiting import Waiting
 
 CHUNK = 8192  # records a fetch: enough to hide the call, small enough for the caches
 CHUNK_NUMBERS = 1 << 20  # and numbers in them: wide records leave the caches sooner
@@ -51,6 +59,8 @@ ROWS_A_CALL = (
 BLOCK = 4096  # rows taken from a partition at a time when the whole log is one batch
 AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
 JOIN_SECONDS = 60.0  # for the group to give us all partitions
+LOOK_SECONDS = 5.0  # after which we look who else is in it
+AWAY_SECONDS = 600.0  # for a broker that went away to come back
 WAIT = 0.05  # seconds that a fetch waits for a record at most
 GLANCE = (
     0.002  # the same where a transaction must end before what has been learned can be published
@@ -69,7 +79,7 @@ class Status:
     Attributes:
         total: records that will have been trained at the end, None where nobody knows.
         rate: records a second of this process.
-        trouble: what the client reports about its connection while no records come.
+        trouble: why no records come: what the client reports about its connection, or what hides the next ones.
     """
 
     step: int
@@ -177,6 +187,8 @@ class Trainer:
         self.last: WeightsRecord | None = None
         self.log: list[Range] = []
         self.order_of = (-1, -1)
+        self.waiting = Waiting(plan.services, self.job.source)
+        self.restored = False
 
     def run(self) -> Result:
         while True:
@@ -192,25 +204,49 @@ class Trainer:
             except TransactionAborted:
                 if self.publisher.aborted > ABORTS:
                     raise
+            except UnavailableError as error:
+                if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
+                    raise
+                self.await_broker()
             except RetryError as error:
-                if (
-                    error.code == "FENCED"
-                ):  # the writer by its transactions, or the reader by its group
-                    raise fenced(self.job) from error
-                raise
+                # The writer by its transactions, or the reader by its group.
+                raise fenced(self.job) if error.code == "FENCED" else error from error
+            if self.interrupts.noted and not self.restored:
+                raise KeyboardInterrupt
             if self.interrupts.noted:
                 return self.result("interrupted")
+
+    def await_broker(self) -> None:
+        """Returns once the broker answers again, or after Ctrl-C.
+
+        Raises:
+            UnavailableError: when it stays away.
+        """
+        deadline = time.monotonic() + AWAY_SECONDS
+        while not self.interrupts.noted:
+            try:
+                check_broker(self.plan.services)
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     # Restore
 
     def join(self) -> None:
         """Waits until the group has given us every partition: one trainer a run, so that there is one chain."""
         wanted = frozenset(end_offsets(self.plan.services, self.job.source))
-        deadline = time.monotonic() + JOIN_SECONDS
+        began = time.monotonic()
+        deadline, look = began + JOIN_SECONDS, began + LOOK_SECONDS
         while self.reader.assignment() != wanted:
             self.reader.fetch(1, 0.1)
             if self.interrupts.noted:
                 raise KeyboardInterrupt
+            if time.monotonic() > look:
+                check_alone(self.job, self.plan.services)
+                look += LOOK_SECONDS
             if time.monotonic() > deadline:
                 raise RetryError(
                     "GROUP_SHARED",
@@ -225,13 +261,15 @@ class Trainer:
         self.last = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
         if self.last:
             checkpoint.check_settings(self.last, plan)
+        check_kept(self.last, self.publisher.committed)
         checkpoint.check_offsets(self.last, self.reader.committed(), plan)
         self.fresh = self.last is None or not self.last.unfinished
         starts = dict(self.last.commits) if self.last else {}
         lows = {at: self.reader.watermarks(at)[0] for at in self.reader.assignment()}
-        check_retention(starts, lows)
+        check_retention(starts, lows, job.accept_partitions)
+        starts = lows | starts
         self.batches = Batches(
-            starts or lows,
+            starts,
             inputs=plan.model.inputs,
             bias=plan.model.bias,
             batch_size=job.batch_size or BLOCK,
@@ -255,13 +293,15 @@ class Trainer:
         size = len(checkpoint.weights_value(plan, self.record(""))[0].as_py())
         checkpoint.check_size(plan, size + RANGES_ROOM)
         self.interval = job.publish_interval(size)
+        self.restored = True
 
     def bound(self) -> dict[TopicPartition, int]:
         """Where a bounded log ends: as it was when this part of the run began, whoever resumes it."""
         if self.job.mode == "live":
             return {}
         unfinished = self.last is not None and not self.fresh and self.last.goal
-        goal = dict(unfinished or end_offsets(self.plan.services, self.job.source))
+        # A partition that came later is for the next part.
+        goal = self.starts | dict(unfinished or end_offsets(self.plan.services, self.job.source))
         self.batches.stop_at(goal)
         return goal
 
@@ -409,6 +449,7 @@ class Trainer:
             records = self.reader.fetch(most, self.patience())
         if failpoints.ARMED and len(records):
             failpoints.reach("after_fetch")
+        self.waiting.note(len(records), self.reader.position())
         self.check_group()
         return records
 
@@ -683,6 +724,6 @@ class Trainer:
                 self.loss,
                 self.total(),
                 rate,
-                self.reader.trouble,
+                self.reader.trouble or self.waiting.behind,
             )
         )

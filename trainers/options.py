@@ -285,6 +285,7 @@ OPTIONS: tuple[Option, ...] = (
            "names of columns", example=("X1", "X2")),
     Option("run", SOURCE, TEXT, "ID", "name of the chain of weights [TOPIC-MODEL]",
            RUN, lambda v: not v or NAME.fullmatch(v) is not None, example="mine"),
+    Option("accept_partitions", SOURCE, SWITCH, "", "go on over partitions that are new", SWITCHED),
 
     Option("model", MODEL, TEXT, "NAME", "linear, logistic, autoencoder or a plug-in",
            "the name of a model", bool, decides=True),

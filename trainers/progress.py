@@ -25,6 +25,7 @@ class Watcher:
         self._task: TaskID | None = None
         self._line = time.monotonic()
         self._published = 0
+        self._trouble: str | None = None
 
     def __enter__(self) -> Self:
         if notes.is_terminal:
@@ -66,7 +67,9 @@ class Watcher:
         return f"{at} loss {loss}{bad}{trouble}"
 
     def _tell(self, status: Status) -> None:
-        if time.monotonic() - self._line >= self.EVERY:
+        news = status.trouble is not None and status.trouble != self._trouble
+        self._trouble = status.trouble
+        if news or time.monotonic() - self._line >= self.EVERY:
             self._line = time.monotonic()
             notes.print(
                 f"{self.job.run_id}: {self._described(status)}, {status.records:,} records, {status.rate:,.0f}/s, "

@@ -32,6 +32,7 @@ class Publisher:
 
     Attributes:
         aborted: transactions in a row that have been aborted.
+        committed: the newest record whose transaction is known to be committed, None before the first.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Publisher:
         self._plan, self._writer, self._on_publish = plan, writer, on_publish
         self._open: tuple[WeightsRecord, Beside] | None = None
         self.aborted = 0
+        self.committed: WeightsRecord | None = None
 
     @property
     def busy(self) -> bool:
@@ -81,14 +83,19 @@ class Publisher:
         except TransactionAborted:
             self.aborted += 1
             raise
-        self.aborted = 0
+        self.aborted, self.committed = 0, record
         if self._on_publish:
             self._on_publish(record)
 
     def settle(self) -> None:
-        """As ``wait``, before what has been committed is read again: there an aborted transaction is no news."""
+        """As ``wait``, before what has been committed is read again: there an aborted transaction is no news.
+
+        A writer that could not be made anew while the broker was away is made now, so that the broker has ended its
+        transaction one way or the other before anybody looks.
+        """
         with suppress(TransactionAborted):
             self.wait()
+        self._writer.abort()
 
     def __enter__(self) -> Self:
         return self

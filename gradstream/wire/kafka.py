@@ -233,6 +233,14 @@ def committed_offsets(
     return {(at.topic, at.partition): at.offset for at in known if at.offset >= 0}
 
 
+def group_members(services: Services, group: str, timeout: float = ANSWER) -> dict[str, str]:
+    """Those that are in a consumer group now: client id and host by the name of a static member, or by member id."""
+    client = admin(services)
+    found = client.describe_consumer_groups([group], request_timeout=timeout)
+    members = answer(services, found[group].result, timeout).members
+    return {m.group_instance_id or m.member_id: f"{m.client_id} at {m.host}" for m in members}
+
+
 def _offsets(
     services: Services, topic: str, spec: OffsetSpec, isolation: str, timeout: float
 ) -> dict[records.TopicPartition, int]:

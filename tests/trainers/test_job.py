@@ -268,6 +268,7 @@ CHANGED: dict[str, Any] = {
     "weights_topic": "w",
     "dead_letters_topic": "d",
     "keep_values": True,
+    "accept_partitions": True,
 }
 
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("trainers.__main__", (), "train a model on a topic"),
     "backends": ("trainers.backends.__main__", (), "what computes here, and on which devices"),
     "weights": ("trainers.weights", (), "show published weights as a table"),
+    "dlq": ("trainers.dlq.__main__", (), "dead letters: list, show, and replay after a fix"),
     "bench": ("benchmarks.__main__", (), "measure this machine: bench backends compares them"),
     "chaos": ("faults.__main__", (), "kill everything in turn, and count what it costs"),
     "engine": ("gradstream.engine.__main__", (), "run the KSQL engine by itself"),

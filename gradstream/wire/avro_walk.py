@@ -7,7 +7,7 @@ bytes are hostile, so nothing is believed: each length and count is held against
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class Field:
     fault: str = ""
 
 
-class _Broken(Exception):
+class _Broken(Exception):  # noqa: N818  named for what happened
     """The bytes are not of that type."""
 
 
@@ -165,7 +165,7 @@ def _union(node: Node, cursor: _Cursor) -> Any:
     return _read(node.children[branch], cursor)
 
 
-_READERS = {
+_READERS: dict[int, Callable[[Node, _Cursor], Any]] = {
     avro_schema.NULL: lambda node, cursor: None,
     avro_schema.BOOLEAN: _boolean,
     avro_schema.INT: lambda node, cursor: cursor.long(),

@@ -93,9 +93,9 @@ def group_lines(found: Iterable[Group], width: int) -> Text:
     heading = _figures("code", "letters", "sent again", "came back", "first found", "last found")
     shown.append(cut(heading, width) + "\n", "bold")
     for group in found:
-        counts = (f"{n:,}" if n else "–" for n in (group.sent_again, group.came_back))
-        times = (moment(group.first), moment(group.last))
-        line = _figures(group.code, f"{group.letters:,}", *counts, *times)
+        again, back = (f"{n:,}" if n else "–" for n in (group.sent_again, group.came_back))
+        first, last = moment(group.first), moment(group.last)
+        line = _figures(group.code, f"{group.letters:,}", again, back, first, last)
         shown.append(cut(line, width) + "\n")
         place = f"  └ {group.example} by {group.found_by}"
         if len(place) + 2 + len(group.reason) <= width:

@@ -80,6 +80,8 @@ class Writer:
     Attributes:
         failed: records whose delivery failed for good.
         first_failure: why the first of them failed.
+        before_renewal: called before a new producer takes the place of one that was in use. It fences whoever has
+            taken over meanwhile, so what knows of them may raise here.
 
     Raises:
         UnavailableError: ``BROKER_UNREACHABLE``.
@@ -99,6 +101,7 @@ class Writer:
         self._taken = np.zeros(1, np.int64)
         self.failed = 0
         self.first_failure: str | None = None
+        self.before_renewal: Callable[[], None] | None = None
         self._purged = 0
         self._services = services
         self._transactional_id = transactional_id
@@ -454,7 +457,10 @@ class Writer:
             if not cause.retriable() and cause.code() not in _BROKEN_LINE:
                 self._state = "idle"
                 raise self._gone(cause)
-            if time.monotonic() > deadline:
+            # Asked again after a broken line, send_offsets never returned, whatever its timeout; nothing is lost by
+            # starting over, since no commit has been asked for.
+            lost = self._state != "committing" and cause.code() in _BROKEN_LINE
+            if lost or time.monotonic() > deadline:
                 self._give_up(cause, what)
             time.sleep(0.01)
 
@@ -546,6 +552,8 @@ class Writer:
     def _reconnect(self) -> None:
         """A new producer: its epoch is higher, so the broker ends the old one's transaction and takes no more of it."""
         self._state = "idle"
+        if self.before_renewal:
+            self.before_renewal()
         self._discard()
         self._fatal = None
         self._producer = self._connect()

@@ -15,6 +15,7 @@ import psutil
 
 from faults.attempt import Died, Hang
 from gradstream.config import Services
+from gradstream.failpoints import REACHED
 from gradstream.stack import process
 
 PATIENCE = 60.0  # seconds after which whatever we wait for counts as hanging
@@ -150,17 +151,39 @@ class Child:
             raise Died(f"{self.state()}, not of {signal.Signals(number).name}")
         return code == -number
 
-    def await_stopped(self, timeout: float = PATIENCE) -> None:
-        """Until a failpoint has stopped it.
+    def stops(self, timeout: float = PATIENCE) -> bool:
+        """Waits until a failpoint has stopped it; False where it has done all its work and ended before.
 
         Raises:
-            Died: it ended before.
+            Died: it ended with an error.
         """
         self.wait_until(
             lambda: not self.alive or self._stopped(), "SIGSTOP at a failpoint", timeout
         )
-        if not self.alive:
+        if self.code:
+            raise Died(self.state())
+        return self.alive
+
+    def await_stopped(self, timeout: float = PATIENCE) -> None:
+        """As ``stops``, where an earlier end is a fault too."""
+        if not self.stops(timeout):
             raise Died(f"{self.state()} before its failpoint")
+
+    def reaches(self, timeout: float = PATIENCE) -> bool:
+        """Waits until it has reached a failpoint, as it writes; False where it has done all its work and ended before.
+
+        Raises:
+            Died: it ended with an error.
+        """
+        self.wait_until(lambda: not self.alive or self.at_failpoint, "a failpoint", timeout)
+        if self.code and not self.at_failpoint:
+            raise Died(self.state())
+        return self.at_failpoint
+
+    @property
+    def at_failpoint(self) -> bool:
+        """Whether it has reached one of its failpoints."""
+        return f"{REACHED}: " in self.errors
 
     def expect(self, error: str, code: int | None = None, timeout: float = PATIENCE) -> None:
         """Waits for its end with one line that begins with this code of an error.

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from faults.attempt import Ending
+from faults.judge import verdict
 from trainers.chain import WeightsRecord
 
 if TYPE_CHECKING:
@@ -59,16 +60,12 @@ def compared(run: Run, last: WeightsRecord, expected: WeightsRecord) -> Ending:
 
 def judged(run: Run) -> tuple[list[str], dict[str, int]]:
     """What the judge says, which reads the topics by itself and imports nothing of ours."""
-    try:
-        from faults.judge import verdict
-    except ImportError:  # not written yet
-        return [], {}
     services, topic = run.topic.services, run.topic
     said = verdict(
-        bootstrap_servers=services.bootstrap_servers,
-        registry=services.schema_registry_url,
-        run=run.name,
-        weights_topic=topic.weights,
-        dead_letters_topic=topic.dead,
+        services.bootstrap_servers,
+        services.schema_registry_url,
+        run.name,
+        topic.weights,
+        topic.dead,
     )
     return said.faults, said.counted

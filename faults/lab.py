@@ -93,7 +93,10 @@ class Lab:
         return self._runs[-1]
 
     def reference(self, topic: Topic, **flags: object) -> WeightsRecord:
-        """The last record of such a run that nobody touches; trained once."""
+        """The last record of such a run that nobody touches; trained once. It publishes as seldom as by default, since how
+        often is nobody's business but the broker's.
+        """
+        flags.pop("publish_every", None)
         key = topic.name, repr(sorted(flags.items()))
         if key not in self._references:
             self._references[key] = self.run(topic, **flags).finish()

@@ -16,6 +16,7 @@ from gradstream.failpoints import VARIABLE
 from trainers.chain import WeightsRecord
 
 LONG = 300.0  # seconds that a whole run may take
+SELDOM = {"publish_every": 20}  # steps: what is left of a run when all its accidents are over
 
 
 class Trainer(Child):
@@ -25,16 +26,32 @@ class Trainer(Child):
         first_commit: seconds from its start to the first commit that readers could see; None before.
     """
 
-    def __init__(self, run: Run, log: Path, more: Mapping[str, str]) -> None:
+    def __init__(
+        self, run: Run, log: Path, flags: Mapping[str, object], more: Mapping[str, str]
+    ) -> None:
         self.run = run
         self.first_commit: float | None = None
         self._before = run.seen()
-        super().__init__(run.argv(), run.topic.services, log, more, self.look)
+        super().__init__(run.argv(flags), run.topic.services, log, more, self.look)
 
     def look(self) -> None:
         self.run.watch.look()
         if self.first_commit is None and self.run.watch.seen(self.run.name) > self._before:
             self.first_commit = round(time.monotonic() - self.started, 3)
+
+    def commits(self, timeout: float = PATIENCE) -> bool:
+        """Waits until readers can see a commit of it; False where it has ended before, with nothing left to do.
+
+        Raises:
+            Died: it ended with an error.
+        """
+        self.wait_until(
+            lambda: self.first_commit is not None or not self.alive, "its first commit", timeout
+        )
+        self.run.catch_up(self._before)
+        if self.code and self.first_commit is None:
+            raise Died(f"{self.state()} before it had committed")
+        return self.run.watch.seen(self.run.name) > self._before
 
     def await_first_commit(self, timeout: float = PATIENCE) -> float:
         """Seconds from the start of the process to its first commit that readers can see.
@@ -42,7 +59,9 @@ class Trainer(Child):
         Raises:
             Died: it ended before.
         """
-        self._await_more(self._before, timeout)
+        if not self.commits(timeout):
+            raise Died(f"{self.state()} before it had committed")
+        self.look()
         assert self.first_commit is not None
         return self.first_commit
 
@@ -53,10 +72,8 @@ class Trainer(Child):
             Died: the process ended before.
         """
         self.look()
-        return self._await_more(self.run.watch.seen(self.run.name), timeout)
-
-    def _await_more(self, before: int, timeout: float) -> float:
         watch, name = self.run.watch, self.run.name
+        before = watch.seen(name)
         took = self.wait_until(
             lambda: watch.seen(name) > before or not self.alive, "a commit", timeout
         )
@@ -86,7 +103,7 @@ class Run:
     def backend(self) -> str:
         return str(self.flags.get("backend", "numpy"))
 
-    def argv(self) -> list[str]:
+    def argv(self, more: Mapping[str, object]) -> list[str]:
         flags = {
             "source": self.topic.name,
             "target": "Y",
@@ -94,6 +111,7 @@ class Run:
             "weights_topic": self.topic.weights,
             "dead_letters_topic": self.topic.dead,
             **self.flags,
+            **more,
         }
         words = [
             (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
@@ -107,17 +125,20 @@ class Run:
             *(w for pair in words for w in pair),
         ]
 
-    def start(self, failpoint: str = "", **more: str) -> Trainer:
+    def start(
+        self, failpoint: str = "", flags: Mapping[str, object] | None = None, **more: str
+    ) -> Trainer:
         """The next trainer, resuming where the one before has left the run.
 
         Args:
             failpoint: such as ``after_flush:3=stop``.
+            flags: other than the run's.
             more: of its environment.
         """
         self.starts += 1
         log = self._folder / f"{self.name}-{self.starts}.log"
         armed = {VARIABLE: failpoint} if failpoint else {}
-        self.trainers.append(Trainer(self, log, {**armed, **more}))
+        self.trainers.append(Trainer(self, log, flags or {}, {**armed, **more}))
         return self.trainers[-1]
 
     def seen(self) -> int:
@@ -150,15 +171,24 @@ class Run:
         return f"step {newest.step}, offset {sum(newest.commits.values())}"
 
     def finish(self, timeout: float = LONG) -> WeightsRecord:
-        """Trains to the end of the log, undisturbed; its last record.
+        """Trains to the end of the log, undisturbed; its last record. Where the run publishes often, that is over now.
 
         Raises:
             Died, Hang: it did not get there.
         """
-        with self.start() as trainer:
-            if trainer.await_exit(timeout):
-                raise Died(trainer.state())
-            trainer.wait_until(lambda: self.ended, "the last record of a run that says it is over")
+        often = "publish_every" in self.flags
+        with self.start(flags=SELDOM if often else {}) as trainer:
+            return self.last(trainer, timeout)
+
+    def last(self, trainer: Trainer, timeout: float = LONG) -> WeightsRecord:
+        """The last record of the run, which this trainer brings to its end.
+
+        Raises:
+            Died, Hang: it does not.
+        """
+        if trainer.await_exit(timeout):
+            raise Died(trainer.state())
+        trainer.wait_until(lambda: self.ended, "the last record of a run that says it is over")
         newest = self.newest()
         assert newest is not None
         return newest

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from gradstream.errors import ConfigError
 
 VARIABLE = "GRADSTREAM_FAILPOINT"
+REACHED = "FAILPOINT"  # begins the line that a process writes to stderr where it reaches one
 # In the order in which a trainer, or a query of the engine, comes to them.
 PHASES = (
     "after_fetch",  # records are in memory
@@ -86,6 +87,8 @@ def reach(phase: str) -> None:
         point.countdown -= 1
         if point.countdown:
             return
+    # Whoever waits for it must be able to see it; past Python's buffers, since this may be all.
+    os.write(2, f"{REACHED}: {_named(phase)}, {point.action}\n".encode())
     if point.action == "sleep":
         time.sleep(point.seconds)
     else:

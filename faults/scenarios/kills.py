@@ -34,7 +34,7 @@ FLAGS = {"publish_every": 2, "batch_size": 128}
 
 
 def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
-    topic = lab.topic(rows=60_000 if plan.sample else 240_000)
+    topic = lab.topic(rows=40_000 if plan.sample else 120_000)
     for backend, phases in share(plan).items():
         flags = {"backend": backend, **FLAGS}
         unkilled = lab.reference(topic, **flags)

@@ -138,18 +138,27 @@ def check_alone(job: Job, services: Services) -> None:
     """Raises:
     RetryError: GROUP_SHARED when others are in the group, so that it will not give us all partitions.
     """
-    others = {
-        name: where
-        for name, where in group_members(services, job.group).items()
-        if name != job.group
-    }
+    others = [member for member in group_members(services, job.group) if member.name != job.group]
     if others:
-        name, where = next(iter(others.items()))
         raise RetryError(
             "GROUP_SHARED",
-            f"{len(others)} other member(s) are in group {job.group!r}, such as {where} ({name}), and batches are cut "
-            "from all partitions by one trainer; stop them, or train with another --run",
+            f"{len(others)} other member(s) are in group {job.group!r}, such as {others[0].client} at {others[0].host} "
+            f"({others[0].id}), and one trainer cuts the batches of all partitions; stop them, or train with another "
+            "--run",
         )
+
+
+def check_not_replaced(job: Job, services: Services, member: str) -> None:
+    """Looks for a trainer of the run that was started after us, while we were stopped or out of reach.
+
+    Args:
+        member: our id in the group.
+
+    Raises:
+        RetryError: FENCED.
+    """
+    if any(m.name == job.group and m.id != member for m in group_members(services, job.group)):
+        raise fenced(job)
 
 
 def fenced(job: Job) -> RetryError:

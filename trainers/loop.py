@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from trainers.guards import (
     check_alone,
     check_finite,
     check_kept,
+    check_not_replaced,
     check_retention,
     check_same_log,
     fenced,
@@ -254,6 +256,8 @@ class Trainer:
                     f"{self.job.source!r} in {JOIN_SECONDS:.0f} s; stop its other members or give another --run",
                 )
         self.rebalances = self.reader.rebalances
+        member = self.reader.member_id()
+        self.publisher.watch_out(partial(check_not_replaced, self.job, self.plan.services, member))
 
     def restore(self) -> None:
         """Takes up the newest committed weights, checked against the group's offsets, and seeks to where they stand."""

@@ -51,6 +51,10 @@ class Publisher:
         """Whether a transaction is under way; ``poll`` or ``wait`` tell how it ended."""
         return self._open is not None
 
+    def watch_out(self, check: Callable[[], None]) -> None:
+        """Has this called before the writer fences others by a new start; what it raises, the transaction raises."""
+        self._writer.before_renewal = check
+
     def start(
         self, record: WeightsRecord, letters: list[DeadLetter], group_metadata: object
     ) -> None:

@@ -266,6 +266,10 @@ class ConfluentReader(Reader):
         found: object = self._consumer.consumer_group_metadata()
         return found
 
+    def member_id(self) -> str:
+        self._check_open()
+        return self._consumer.memberid() or ""
+
     # Housekeeping
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -233,12 +233,21 @@ def committed_offsets(
     return {(at.topic, at.partition): at.offset for at in known if at.offset >= 0}
 
 
-def group_members(services: Services, group: str, timeout: float = ANSWER) -> dict[str, str]:
-    """Those that are in a consumer group now: client id and host by the name of a static member, or by member id."""
+class Member(NamedTuple):
+    """One of a consumer group; ``name`` is empty unless it is a static member."""
+
+    id: str
+    name: str
+    client: str
+    host: str
+
+
+def group_members(services: Services, group: str, timeout: float = ANSWER) -> list[Member]:
+    """Those that are in a consumer group now."""
     client = admin(services)
     found = client.describe_consumer_groups([group], request_timeout=timeout)
     members = answer(services, found[group].result, timeout).members
-    return {m.group_instance_id or m.member_id: f"{m.client_id} at {m.host}" for m in members}
+    return [Member(m.member_id, m.group_instance_id or "", m.client_id, m.host) for m in members]
 
 
 def _offsets(

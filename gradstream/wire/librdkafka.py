@@ -130,6 +130,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "topic_partition_list_new": (ctypes.POINTER(PartitionEntries), [_I]),
     "topic_partition_list_add": (_P, [_P, _S, ctypes.c_int32]),
     "topic_partition_list_destroy": (None, [_P]),
+    "memberid": (_P, [_P]),
     "consumer_group_metadata": (_P, [_P]),
     "consumer_group_metadata_write": (
         _P,

@@ -284,6 +284,16 @@ class LibrdkafkaReader(Reader):
         finally:
             self._lib.mem_free(None, text)
 
+    def member_id(self) -> str:
+        self._check_open()
+        text = self._lib.memberid(self._handle)
+        if not text:
+            return ""
+        try:
+            return ctypes.string_at(text).decode()
+        finally:
+            self._lib.mem_free(None, text)
+
     # Housekeeping
 
     def close(self) -> None:

@@ -179,6 +179,10 @@ class Reader(ABC):
         """Who we are in the group right now, for Writer.commit; ask anew before each commit."""
 
     @abstractmethod
+    def member_id(self) -> str:
+        """The id that the group gave us when we joined; empty before."""
+
+    @abstractmethod
     def close(self) -> None:
         """Leave the group; a second call does nothing."""
 

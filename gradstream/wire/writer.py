@@ -552,9 +552,9 @@ class Writer:
     def _reconnect(self) -> None:
         """A new producer: its epoch is higher, so the broker ends the old one's transaction and takes no more of it."""
         self._state = "idle"
+        self._discard()
         if self.before_renewal:
             self.before_renewal()
-        self._discard()
         self._fatal = None
         self._producer = self._connect()
 

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("trainers.__main__", (), "train a model on a topic"),
     "backends": ("trainers.backends.__main__", (), "what computes here, and on which devices"),
     "weights": ("trainers.weights", (), "show published weights as a table"),
+    "lineage": ("trainers.lineage", (), "which records, SQL and settings made weights"),
+    "rebuild": ("trainers.rebuild", (), "learn weights once more from the log, and compare"),
     "dlq": ("trainers.dlq.__main__", (), "dead letters: list, show, and replay after a fix"),
     "bench": ("benchmarks.__main__", (), "measure this machine: bench backends compares them"),
     "chaos": ("faults.__main__", (), "kill everything in turn, and count what it costs"),

@@ -33,6 +33,7 @@ ABOUT = """Show where weights come from: which records, SQL, schema, configurati
 
 STEP is the step of a record, or the beginning of its hash; without it the newest. gradstream rebuild proves it: it
 learns the same weights once more. Scripts take --json."""
+ELSEWHERE = ("source", "model", "dtype")  # settings that have been shown
 NOTHING: tuple[Any, ...] = (None, "", [], ())
 
 
@@ -340,12 +341,13 @@ def _trained_on(found: Lineage) -> list[str]:
     if found.topic_id_now is None:
         topic = f"topic {source}, which is gone"
     elif not record.topic_id or found.topic_id_now == record.topic_id:
-        topic = f"topic {source}, still the one of then"
+        topic = f"topic {source}, still the same"
     else:
-        topic = f"another topic {source} than today's: it was deleted and created again"
+        topic = f"topic {source}, which was deleted and created again since"
     times = "" if not record.epochs else f" (epochs {record.epoch}, the log below once each)"
     return [
-        topic + (f" (id {record.topic_id})" if record.topic_id else ""),
+        topic,
+        *([f"id {record.topic_id}"] if record.topic_id else []),
         f"{record.records_since:,} records since the parent{times} and {rejected:,} dead letters; "
         f"since the first {record.records_trained:,} and {record.records_rejected:,}",
     ]
@@ -382,24 +384,24 @@ def _schema(found: Lineage) -> list[str]:
 
 
 def _settings(found: Lineage) -> list[str]:
-    """All of them at the first record, and afterwards what has changed."""
+    """Those in effect, and what the parent's were where they differ."""
     shown = {
         key: value
         for key, value in found.configuration.items()
-        if value not in NOTHING and value is not False
+        if value not in NOTHING and value is not False and key not in ELSEWHERE
     }
     lines = [", ".join(f"{key} {_value(value)}" for key, value in shown.items()) or "not told"]
     if found.parent is not None:
         changes = [f"{key} was {_value(old)}" for key, (old, _) in found.changed.items()]
-        lines.append(
-            "unlike the parent: " + ", ".join(changes) if changes else "those of the parent"
-        )
+        lines.append("unlike the parent: " + ", ".join(changes) if changes else "the parent's, too")
     return lines
 
 
 def _value(value: Any) -> str:
     if value in NOTHING:
         return "none"
+    if value is True:
+        return "on"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

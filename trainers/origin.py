@@ -47,10 +47,10 @@ def statements(services: Services, topic: str) -> str | None:
     try:
         with KsqlClient(services.ksql_url, timeout=SECONDS) as client:
             entities = client.execute("SHOW QUERIES;")
-    except GradstreamError:
+        queries = [query for entity in entities for query in entity.get("queries") or []]
+        texts = [_text(query) for query in sorted(queries, key=_id) if topic in _topics(query)]
+    except (GradstreamError, AttributeError, TypeError):  # the last two: another kind of server
         return None
-    queries = [query for entity in entities for query in entity.get("queries") or []]
-    texts = [_text(query) for query in sorted(queries, key=_id) if topic in _topics(query)]
     return "\n".join(filter(None, texts)) or None
 
 

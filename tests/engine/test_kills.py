@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,12 @@ import pytest
 
 from faults.raw import RawTopic
 from gradstream.config import Services
+from gradstream.errors import GradstreamError
 from gradstream.failpoints import PHASES
+from gradstream.shell.client import RefusedStatementError
+from gradstream.wire.kafka import delete_topics, ensure_topics, list_topics
+from tests.crowd import in_time
+from tests.engine.test_queries import allow
 
 pytestmark = pytest.mark.integration
 EARLIEST = {"auto.offset.reset": "earliest"}
@@ -77,6 +83,87 @@ def test_engines_that_wake_up_after_their_successors_have_begun_write_nothing_th
         assert [zombie.wait(60) for zombie in zombies] == [75, 75, 75], engine.said()
     assert engine.said().count("\nFENCED: ") == 3, engine.said()
     fed.assert_each_once()
+
+
+def test_killed_while_a_statement_is_logged_it_is_in_force_wholly_or_not_at_all(
+    start_engine: Callable[..., Any], services: Services, unique: Unique
+) -> None:
+    engine = start_engine()
+    engine.kill()
+    made: dict[str, tuple[RawTopic, str, str]] = {}
+    for phase in ("after_produce", "after_flush", "after_commit"):
+        client = engine.start(f"command_{phase}:3")  # its own record, CREATE, CREATE … AS SELECT
+        raw, sink = RawTopic(services, unique("RAW").upper()), unique("MADE").upper()
+        create, select = raw.statement(sink).split(";")[:2]
+        client.execute(f"{create};", EARLIEST)
+        raw.send(500)
+        with pytest.raises(GradstreamError):
+            client.execute(f"{select};", EARLIEST)
+        assert engine.process.wait(20) == -signal.SIGKILL
+        made[phase] = raw, sink, select
+    began = time.monotonic()
+    client = engine.start("command_after_commit:4")
+    assert in_time(time.monotonic() - began, 15), "it waited for a transaction of the dead one"
+    (streams, queries) = client.execute("SHOW STREAMS; SHOW QUERIES;")
+    names = [of["name"] for of in streams["streams"]]
+    assert [sink in names for _, sink, _ in made.values()] == [False, False, True]
+    assert [of["sinks"] for of in queries["queries"]] == [[made["after_commit"][1]]]
+    for phase in ("after_produce", "after_flush"):  # as who got no answer would
+        client.execute(f"{made[phase][2]};", EARLIEST)
+    (queries,) = client.execute("SHOW QUERIES;")
+    ids = {of["sinks"][0]: of["id"] for of in queries["queries"]}
+    for raw, sink, _ in made.values():
+        assert raw.settled(f"_confluent-ksql-{engine.service_id}query_{ids[sink]}")
+        assert raw.account(sink, f"{engine.service_id}ksql_processing_log").faults == []
+    dropped = made["after_commit"][1]
+    with pytest.raises(GradstreamError):
+        client.execute(f"DROP STREAM {dropped} DELETE TOPIC;")
+    assert engine.process.wait(20) == -signal.SIGKILL
+    assert dropped in list_topics(services)
+    engine.start()
+    assert dropped not in list_topics(services)
+
+
+def test_a_statement_that_the_log_refuses_ends_no_engine(
+    start_engine: Callable[..., Any], services: Services, unique: Unique, eventually: Eventually
+) -> None:
+    engine = start_engine()
+    raw, sink = RawTopic(services, unique("RAW").upper()), unique("MADE").upper()
+    topic = f"_confluent-ksql-{engine.service_id}_command_topic"
+    allow(services, topic, 100)
+    with pytest.raises(GradstreamError, match="TRANSACTION_ABORTED"):
+        engine.client.execute(raw.statement(sink), EARLIEST)
+    allow(services, topic, 1_000_000)
+
+    def taken() -> bool:
+        try:
+            engine.client.execute(raw.statement(sink), EARLIEST)
+        except RefusedStatementError:  # the producer says once more that a record has failed
+            return False
+        return True
+
+    assert eventually(taken)
+    assert len(engine.client.execute("SHOW QUERIES;")[0]["queries"]) == 1
+
+
+def test_a_source_that_was_made_anew_meanwhile_stops_its_query(
+    start_engine: Callable[..., Any], services: Services, unique: Unique, eventually: Eventually
+) -> None:
+    engine = start_engine()
+    fed = Fed(engine, services, unique, partitions=1)
+    fed.raw.send(500)
+    fed.assert_each_once()
+    engine.kill()
+    delete_topics(services, [fed.raw.name])
+    ensure_topics(services, {fed.raw.name: 1})
+    fed.raw.send(1000)
+    client = engine.start()
+
+    def state() -> str:
+        return str(client.execute("SHOW QUERIES;")[0]["queries"][0]["state"])
+
+    assert eventually(lambda: state() == "ERROR"), client.execute(f"EXPLAIN {fed.query_id};")
+    assert "TOPIC_RECREATED" in str(client.execute(f"EXPLAIN {fed.query_id};"))
 
 
 def stopped(process: subprocess.Popen[bytes]) -> bool:

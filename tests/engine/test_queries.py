@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -10,13 +11,15 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from faults.raw import RawTopic
 from gradstream.config import Services
 from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import plan
 from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.server import queries
 from gradstream.engine.server.queries import CHUNK, PersistentQuery, Surroundings
 from gradstream.wire import kafka
-from gradstream.wire.reader import open_log_reader
+from gradstream.wire.reader import open_log_reader, open_reader
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 
@@ -94,3 +97,40 @@ def test_a_sink_that_refuses_and_is_mended_has_each_row_once(
         query.stop()
         assert query.join(30)
     assert sorted(committed(services, made)) == list(range(ROWS))
+
+
+def test_members_that_come_and_go_while_commits_are_under_way_repeat_nothing(
+    services: Services,
+    registry: Registry,
+    unique: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "COMMIT_SECONDS", 0.0)  # each chunk's commit is beside the next
+    raw = RawTopic(services, unique("RAW").upper())
+    made = unique("MADE").upper()
+    kafka.ensure_topics(
+        services, {raw.name: raw.partitions, made: raw.partitions, f"{made}_log": 1}
+    )
+    around = Surroundings(services, registry, f"{made}_", f"{made}_log")
+    action = started(raw.statement(made))
+    query = PersistentQuery(
+        action, around, start={}, reset="earliest", properties={}, fatal=lambda why: None
+    )
+    group = around.group(query.id)
+    query.start()
+    try:
+        with raw.feeding(rows=20_000):
+            for _ in range(2):
+                with open_reader(
+                    services, [raw.name], group
+                ) as other:  # takes some, commits nothing
+                    deadline = time.monotonic() + 30
+                    while not other.assignment():
+                        other.fetch(1000, 0.1)
+                        assert time.monotonic() < deadline
+        assert raw.settled(group), (query.state, query.failure, query.trouble)
+        assert query.counts.commits > 8
+    finally:
+        query.stop()
+        assert query.join(30)
+    assert raw.account(made, f"{made}_log").faults == []

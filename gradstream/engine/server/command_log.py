@@ -3,13 +3,15 @@
 One partition, one JSON record a statement, variables already put in. Beside the text stands what a replay must not
 ask for again: the query's number, the ids of inferred schemas, the offsets from which a query starts. The first record
 of each run of an engine says where it listens: a second engine with the same service id asks there, and refuses to
-start if it gets an answer. Should it get none although the first one lives, the transactional id fences the first.
+start if it gets an answer. Should it get none although the first one lives, the newest of these records tells the first
+that it has been superseded.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,10 +22,11 @@ import pyarrow as pa
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.errors import DataError, RetryError
+from gradstream.errors import DataError, RetryError, UnavailableError
 from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
 from gradstream.wire.reader import open_log_reader
-from gradstream.wire.writer import Writer
+from gradstream.wire.reader_base import Isolation
+from gradstream.wire.writer import OutcomeUnknown, TransactionAborted, Writer
 
 VERSION = 1
 CONFIGS = {"cleanup.policy": "delete", "retention.ms": "-1"}
@@ -38,6 +41,7 @@ class Command:
         properties: those that held for it, beyond the server's own.
         schema_ids: for ``topic/key`` or ``topic/value``, the registered schema whose columns were taken.
         start: for ``topic:partition``, the offset from which the query reads while its group has none.
+        topic_id: of the topic that the query reads, or that the statement deletes.
         query_id: of the query that the statement started, where it is another than its number gives.
     """
 
@@ -47,6 +51,11 @@ class Command:
     schema_ids: dict[str, int] = field(default_factory=dict)
     start: dict[str, int] = field(default_factory=dict)
     query_id: str | None = None
+    topic_id: str | None = None
+
+
+class Leader(dict[str, Any]):
+    """What an engine tells about itself when it takes over: address, host, pid, and a name of this run of it."""
 
 
 class CommandLog:
@@ -58,17 +67,38 @@ class CommandLog:
         self.topic = f"_confluent-ksql-{service_id}_command_topic"
         self.count = 0
         self._writer: Writer | None = None
-        self._leader: dict[str, Any] | None = None
+        self._own: Leader | None = None
 
     def replay(self) -> Iterator[Command]:
-        """All commands from the first on.
+        """All commands from the first on, after lead().
 
         Raises:
             DataError: BAD_COMMAND, written by a later version or by something else.
         """
-        ensure_topics(self.services, {self.topic: 1}, CONFIGS)
+        for found in self._read("read_uncommitted"):
+            if isinstance(found, Command):
+                self.count += 1
+                yield found
+
+    def _look(self, isolation: Isolation) -> tuple[Leader | None, Command | None]:
+        """The newest leader and the last command."""
+        leader: Leader | None = None
+        last: Command | None = None
+        for found in self._read(isolation):
+            if isinstance(found, Command):
+                last = found
+            else:
+                leader = found
+        return leader, last
+
+    def _read(self, isolation: Isolation) -> Iterator[Command | Leader]:
+        """All records.
+
+        Args:
+            isolation: whether what is behind an open transaction is waited for (read_uncommitted) or left out.
+        """
         at = (self.topic, 0)
-        end = end_offsets(self.services, self.topic)[at]
+        end = end_offsets(self.services, self.topic, isolation=isolation)[at]
         begin = begin_offsets(self.services, self.topic)[at]
         if begin >= end:
             return
@@ -78,16 +108,13 @@ class CommandLog:
                 for offset, value in zip(
                     records.offset.tolist(), records.value.to_pylist(), strict=True
                 ):
-                    if command := self._read(offset, value):
-                        self.count += 1
-                        yield command
+                    yield self._parsed(offset, value)
 
-    def _read(self, offset: int, value: bytes | None) -> Command | None:
+    def _parsed(self, offset: int, value: bytes | None) -> Command | Leader:
         try:
-            found = orjson.loads(value or b"")
+            found: dict[str, Any] = orjson.loads(value or b"")
             if "engine" in found:
-                self._leader = found["engine"]
-                return None
+                return Leader(found["engine"])
             if found.pop("version") != VERSION:
                 raise ValueError("another version")
             return Command(**found)
@@ -99,20 +126,29 @@ class CommandLog:
             ) from None
 
     def lead(self, address: str) -> None:
-        """Take over the log after replay().
+        """Take over the log.
 
         Raises:
             RetryError: ENGINE_RUNNING, another engine with this service id answers.
+            DataError: BAD_COMMAND.
         """
-        self._check_leader(address)
+        ensure_topics(self.services, {self.topic: 1}, CONFIGS)
+        leader, _ = self._look("read_committed")
+        self._check_leader(leader, address)
+        # This ends a transaction that a dead predecessor has left open; replay() would wait for its end otherwise.
         self._writer = Writer(
             self.services, transactional_id=f"_confluent-ksql-{self.service_id}_command_runner"
         )
-        own = {"address": address, "host": socket.gethostname(), "pid": os.getpid()}
-        self._append({"engine": own})
+        host, pid = socket.gethostname(), os.getpid()
+        self._own = Leader({"address": address, "host": host, "pid": pid, "run": uuid.uuid4().hex})
+        self._append({"engine": self._own})
 
-    def _check_leader(self, own_address: str) -> None:
-        leader = self._leader
+    def superseded(self) -> bool:
+        """Whether another engine has taken over the log since; from any thread."""
+        leader, _ = self._look("read_uncommitted")
+        return leader != self._own
+
+    def _check_leader(self, leader: Leader | None, own_address: str) -> None:
         if not leader or leader["host"] != socket.gethostname():
             return
         if leader["address"] == own_address:
@@ -133,11 +169,27 @@ class CommandLog:
         """Write a command; it is durable when this returns. Returns its sequence number.
 
         Raises:
-            RetryError: another engine has taken over.
+            TransactionAborted: it is not in the log.
+            RetryError: another engine has taken over, or it is open whether the command is in the log.
         """
-        self._append({"version": VERSION, **asdict(command)})
+        try:
+            self._append({"version": VERSION, **asdict(command)})
+        except OutcomeUnknown as error:
+            if not self._is_last(command):
+                raise TransactionAborted("NOT_LOGGED", f"{error.message}; try again") from error
         self.count += 1
         return self.count - 1
+
+    def _is_last(self, command: Command) -> bool:
+        """Whether a command whose commit was not answered is in the log: a new producer makes the broker decide."""
+        assert self._writer is not None
+        try:
+            self._writer.begin()
+            self._writer.abort()
+            _, last = self._look("read_uncommitted")
+        except UnavailableError as error:
+            raise RetryError("OUTCOME_UNKNOWN", f"is the statement logged? {error}") from error
+        return last is not None and last.number == command.number
 
     def _append(self, record: Mapping[str, Any]) -> None:
         assert self._writer is not None, "lead() comes first"

@@ -26,11 +26,17 @@ from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
 from gradstream.wire.beside import Beside
-from gradstream.wire.kafka import begin_offsets, committed_offsets, end_offsets, partitions
+from gradstream.wire.kafka import (
+    begin_offsets,
+    committed_offsets,
+    end_offsets,
+    partitions,
+    topic_ids,
+)
 from gradstream.wire.reader import EARLIEST, Reader, open_log_reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 from gradstream.wire.registry import Registry
-from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from gradstream.wire.writer import TransactionAborted, Writer
 
 CHUNK = 16384  # records decoded at once; larger ones fall out of the processor's caches
 DRAINED = CHUNK // 4  # a fetch that brings fewer has emptied the source
@@ -99,7 +105,9 @@ class PersistentQuery:
 
     Args:
         start: where partitions begin of which the group has no offset; others begin at ``reset``.
-        fatal: called in the query's thread when another engine has taken over.
+        topic_id: of the source when the query was made; None where nobody noted it.
+        superseded: whether another engine has taken over.
+        fatal: called in the query's thread when that is so.
 
     Attributes:
         state: RUNNING also while it waits for a broker or registry that is away; ``trouble`` tells.
@@ -114,7 +122,9 @@ class PersistentQuery:
         start: Mapping[TopicPartition, int],
         reset: Literal["earliest", "latest"],
         properties: Mapping[str, object],
-        fatal: Callable[[str], None],
+        topic_id: str | None = None,
+        superseded: Callable[[], bool] = lambda: False,
+        fatal: Callable[[str], None] = lambda why: None,
     ) -> None:
         assert action.sink is not None
         self.action = action
@@ -129,6 +139,8 @@ class PersistentQuery:
         self.failure: str | None = None
         self.trouble: str | None = None
         self.counts = Counts()
+        self._topic_id = topic_id
+        self._superseded = superseded
         self._fatal = fatal
         self._stop = threading.Event()
         self._paused = threading.Event()
@@ -184,11 +196,8 @@ class PersistentQuery:
             try:
                 self._session()
             except (RetryError, UnavailableError) as error:
-                if isinstance(error, Fenced) or error.code == "FENCED":
-                    self._fail(str(error))
-                    self._fatal(str(error))
+                if not self._may_go_on(error):
                     return
-                self._wait(error)
             except GradstreamError as error:
                 self._fail(str(error))
                 return
@@ -201,13 +210,29 @@ class PersistentQuery:
     def _fail(self, why: str) -> None:
         self.state, self.failure = "ERROR", why
 
-    def _wait(self, error: GradstreamError) -> None:
-        self.trouble = str(error)
-        self._stop.wait(RETRY_SECONDS)
+    def _may_go_on(self, error: GradstreamError) -> bool:
+        """Waits, and looks whether this engine has been superseded: another session would stop the new one's queries.
+
+        To be fenced does not tell: the broker fences who was frozen for longer than a transaction may take, too.
+        """
+        while not self._stop.is_set():
+            self.trouble = str(error)
+            self._stop.wait(RETRY_SECONDS)
+            try:
+                if not self._superseded():
+                    break
+            except GradstreamError as unknown:
+                error = unknown
+                continue
+            self._fail(str(error))
+            self._fatal("another engine with this service id has taken over")
+            return False
+        return True
 
     def _session(self) -> None:
         """Reads and writes until it is to stop or a client breaks."""
         services, group = self.around.services, self.around.group(self.id)
+        self._check_source()
         self._sink_partitions = partitions(services, self.sink.topic)
         headers = self.pipeline.input.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
@@ -228,7 +253,26 @@ class PersistentQuery:
             ) as reader,
         ):
             self.trouble = None
+            if self._topic_id is not None:
+                reader.topic_ids[self.plan.source.topic] = self._topic_id
             self._loop(reader, writer)
+
+    def _check_source(self) -> None:
+        """Offsets of a topic that is no more mean nothing in the one that has its name now.
+
+        Raises:
+            DataError: TOPIC_RECREATED, UNKNOWN_TOPIC.
+        """
+        topic = self.plan.source.topic
+        now = topic_ids(self.around.services, [topic])[topic]
+        if self._topic_id is None:
+            self._topic_id = now
+        if self._topic_id != now:
+            raise DataError(
+                "TOPIC_RECREATED",
+                f"topic {topic!r} was deleted and created again since the query was made (id {self._topic_id}, now "
+                f"{now}), so the query does not know which records it has read; terminate it and create it again",
+            )
 
     def _loop(self, reader: Reader, writer: Writer) -> None:
         self._rebalances = 0

@@ -35,7 +35,7 @@ from gradstream.errors import GradstreamError, RetryError, SqlError
 from gradstream.wire import kafka
 from gradstream.wire.records import TopicPartition
 from gradstream.wire.registry import Registry
-from gradstream.wire.writer import Writer
+from gradstream.wire.writer import TransactionAborted, Writer
 
 DEFAULTS: dict[str, object] = {
     "auto.offset.reset": "latest",
@@ -148,9 +148,12 @@ class Engine:
         self.registry.check()
         self.cluster_id = kafka.cluster_id(self.services)
         with self.lock:
-            for command in self._log.replay():
-                self._again(command)
             self._log.lead(address)
+            last = None
+            for command in self._log.replay():
+                last = command, self._again(command)
+            if last:
+                self._finish(*last)
             kafka.ensure_topics(self.services, {self._around.log_topic: 1})
             for query in self.queries.values():
                 query.start()
@@ -185,7 +188,14 @@ class Engine:
             "commandRunner": self.state == "READY",
         }
 
-    def _again(self, command: Command) -> None:
+    def _finish(self, command: Command, action: plan.Action) -> None:
+        """Carries out what a predecessor that died may have left of the last command: only that may be half done."""
+        if isinstance(action, DropSource) and action.source and action.delete_topic:
+            topic = action.source.topic
+            if self._topic_exists(topic) and self._topic_id(topic) == command.topic_id:
+                kafka.delete_topics(self.services, [topic])
+
+    def _again(self, command: Command) -> plan.Action:
         """Carries out a command of the log as far as catalog and queries go."""
         properties = {**self.defaults, **command.properties}
         known = command.schema_ids
@@ -202,12 +212,15 @@ class Engine:
         match action:
             case StartQuery():
                 action = _with_id(action, command.query_id)
-                self._add_query(action, command.properties, _partitions(command.start))
+                self.queries[action.query.query_id] = self._query(
+                    action, command.properties, _partitions(command.start), command.topic_id
+                )
             case DropSource(source=Source() as source):
                 self._forget_writers(source)
             case plan.ControlQuery():
                 self._control(action)
         plan.apply(action, self.catalog)
+        return action
 
     # Statements
 
@@ -355,6 +368,8 @@ class Engine:
         command = Command(action.text, number, dict(properties), **more)
         try:
             sequence = self._log.append(command)
+        except TransactionAborted:
+            raise  # it is not in the log, and the next one may be
         except RetryError as error:
             self._fatal(str(error))
             raise
@@ -407,9 +422,12 @@ class Engine:
         elif _reset({**self.defaults, **properties}) == "latest":
             start = kafka.end_offsets(self.services, source_topic)
         shown = {f"{topic}:{number}": offset for (topic, number), offset in start.items()}
-        query = self._query(action, properties, start)  # registers schemas
+        topic_id = self._topic_id(source_topic)
+        query = self._query(action, properties, start, topic_id)  # registers schemas
         message = f"Created query with ID {query.id}"
-        done = self._logged(action, properties, message, start=shown, query_id=query.id)
+        done = self._logged(
+            action, properties, message, start=shown, query_id=query.id, topic_id=topic_id
+        )
         if old:
             old.stop()
             old.join(10.0)
@@ -438,28 +456,25 @@ class Engine:
         action: StartQuery,
         properties: Mapping[str, object],
         start: Mapping[TopicPartition, int],
+        topic_id: str | None,
     ) -> PersistentQuery:
         return PersistentQuery(
             action,
             self._around,
             start=start,
+            topic_id=topic_id,
             reset=_reset({**self.defaults, **properties}),
             properties=properties,
+            superseded=self._log.superseded,
             fatal=self._fatal,
         )
-
-    def _add_query(
-        self,
-        action: StartQuery,
-        properties: Mapping[str, object],
-        start: Mapping[TopicPartition, int],
-    ) -> None:
-        self.queries[action.query.query_id] = self._query(action, properties, start)
 
     def _drop(self, action: DropSource, properties: Mapping[str, object]) -> Done:
         source = cast(Source, action.source)
         message = f"Source `{source.name}` (topic: {source.topic}) was dropped."
-        done = self._logged(action, properties, message)
+        deleted = action.delete_topic and self._topic_exists(source.topic)
+        topic_id = self._topic_id(source.topic) if deleted else None
+        done = self._logged(action, properties, message, topic_id=topic_id)
         for query in self._forget_writers(source):
             query.join(10.0)
         plan.apply(action, self.catalog)
@@ -554,6 +569,9 @@ class Engine:
 
     def _topic_exists(self, topic: str) -> bool:
         return topic in self.topics()
+
+    def _topic_id(self, topic: str) -> str:
+        return kafka.topic_ids(self.services, [topic])[topic]
 
     def topics(self) -> dict[str, list[int]]:
         """Replicas of each partition, by topic."""

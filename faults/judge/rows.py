@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from faults.judge.avro import Bad, Reader
 from faults.judge.topics import Message
@@ -63,17 +62,20 @@ def lanes(
         labelled: whether the target must be 0 or 1.
     """
     found = {partition: Lane() for partition in partitions}
-    lengths = _lengths(wanted)
+    places = [_Place.of(name) for name in wanted]
+    lengths = _lengths(places)
+    aim = _Place.of(target) if target else None
+    most = LARGEST[dtype]
     for message in messages:
         lane = found[message.partition]
         lane.offsets.append(message.offset)
         try:
-            number, fields = reader.read(message.value)
+            _, fields = reader.read(message.value)
             for name, length in lengths.items():
                 _check_length(fields, name, length)
-            x = tuple(_number(reader, number, fields, name, dtype) for name in wanted)
-            y = _number(reader, number, fields, target, dtype) if target else 0.0
-            if labelled and target and y not in (0.0, 1.0):
+            x = tuple([_number(reader, fields, place, most) for place in places])
+            y = _number(reader, fields, aim, most) if aim else 0.0
+            if labelled and aim and y not in (0.0, 1.0):
                 raise Bad(f"{target} is neither 0 nor 1")
         except Bad as reason:
             lane.bad[message.offset] = str(reason)
@@ -84,11 +86,24 @@ def lanes(
     return found
 
 
-def _lengths(wanted: Sequence[str]) -> dict[str, int]:
+class _Place(NamedTuple):
+    """Where a number stands: a field, and which of an array's items, None where it is no array."""
+
+    name: str
+    item: int | None
+
+    @classmethod
+    def of(cls, column: str) -> _Place:
+        found = ITEM.fullmatch(column)
+        return cls(found[1], int(found[2])) if found else cls(column, None)
+
+
+def _lengths(places: Sequence[_Place]) -> dict[str, int]:
     """How many numbers an array must have, by name: as many as are wanted of it."""
     found: dict[str, int] = {}
-    for item in filter(None, map(ITEM.fullmatch, wanted)):
-        found[item[1]] = max(found.get(item[1], 0), int(item[2]) + 1)
+    for name, item in places:
+        if item is not None:
+            found[name] = max(found.get(name, 0), item + 1)
     return found
 
 
@@ -98,24 +113,30 @@ def _check_length(fields: Any, name: str, length: int) -> None:
         raise Bad(f"{name} has {len(value)} numbers, not {length}")
 
 
-def _number(reader: Reader, schema: int, fields: Any, name: str, dtype: str) -> float:
-    item = ITEM.fullmatch(name)
-    value = _found(fields, item[1] if item else name)
+def _number(reader: Reader, fields: Any, place: _Place, most: float) -> float:
+    name, item = place
+    value = fields[name] if name in fields else _found(fields, name)
     if value is ABSENT:
-        value = _default(reader, item[1] if item else name)
-    if item:
-        value = value[int(item[2])] if isinstance(value, list) else value
+        value = _default(reader, name)
+    if item is not None and isinstance(value, list):
+        value = value[item]
+    if type(value) is not float:
+        value = _converted(value, name)
+    if not -most <= value <= most:  # NaN neither
+        raise Bad(f"{name} is {value}")
+    return value
+
+
+def _converted(value: Any, name: str) -> float:
+    """A number that is written otherwise."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     if isinstance(value, str):
         if not NUMBER.fullmatch(value):
             raise Bad(f"{name} is text and no number")
-    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+    elif isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise Bad(f"{name} is {'null' if value is None else type(value).__name__}")
-    number = float(value)
-    if not math.isfinite(number) or abs(number) > LARGEST[dtype]:
-        raise Bad(f"{name} is {number}")
-    return number
+    return float(value)
 
 
 def _found(fields: Any, name: str) -> Any:

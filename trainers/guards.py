@@ -99,9 +99,16 @@ def check_retention(
         if starts.get(at, low) < low:
             raise DataError(
                 "OFFSET_LOST",
-                f"the run stands at offset {starts[at]} of {at[0]!r} partition {at[1]}, and the log now begins "
-                f"at {low}: records were removed before they were trained on; train with a new --run",
+                f"the run stands at offset {starts[at]} of {at[0]!r} partition {at[1]}, and the log now begins at {low}",
             )
+
+
+def lost(job: Job, error: DataError) -> DataError:
+    return DataError(
+        "OFFSET_LOST",
+        f"records were removed from {job.source!r} before run {job.run_id!r} was trained on them ({error.message}); "
+        "train with a new --run",
+    )
 
 
 def check_same_log(last: WeightsRecord, log: list[Range]) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.errors import RetryError, UnavailableError
+from gradstream.errors import DataError, RetryError, UnavailableError
 from gradstream.wire.kafka import check_broker, end_offsets
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
@@ -39,6 +39,7 @@ from trainers.guards import (
     check_retention,
     check_same_log,
     fenced,
+    lost,
 )
 from trainers.intake import Decoded, Intake
 from trainers.interrupts import Broken, Interrupts
@@ -61,7 +62,7 @@ ROWS_A_CALL = (
 BLOCK = 4096  # rows taken from a partition at a time when the whole log is one batch
 AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
 JOIN_SECONDS = 60.0  # for the group to give us all partitions
-LOOK_SECONDS = 5.0  # after which we look who else is in it
+LOOK_SECONDS = 3.0  # after which we look who else is in it
 AWAY_SECONDS = 600.0  # for a broker that went away to come back
 WAIT = 0.05  # seconds that a fetch waits for a record at most
 GLANCE = (
@@ -206,6 +207,8 @@ class Trainer:
             except TransactionAborted:
                 if self.publisher.aborted > ABORTS:
                     raise
+            except DataError as error:
+                raise lost(self.job, error) if error.code == "OFFSET_LOST" else error from error
             except UnavailableError as error:
                 if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
                     raise
@@ -243,12 +246,14 @@ class Trainer:
         began = time.monotonic()
         deadline, look = began + JOIN_SECONDS, began + LOOK_SECONDS
         while self.reader.assignment() != wanted:
-            self.reader.fetch(1, 0.1)
+            self.reader.fetch(CHUNK, 0.1)  # of no use: restore() seeks
             if self.interrupts.noted:
                 raise KeyboardInterrupt
             if time.monotonic() > look:
                 check_alone(self.job, self.plan.services)
-                look += LOOK_SECONDS
+                if self.reader.assignment():
+                    self.stir()
+                look = time.monotonic() + 2 * LOOK_SECONDS
             if time.monotonic() > deadline:
                 raise RetryError(
                     "GROUP_SHARED",
@@ -258,6 +263,18 @@ class Trainer:
         self.rebalances = self.reader.rebalances
         member = self.reader.member_id()
         self.publisher.watch_out(partial(check_not_replaced, self.job, self.plan.services, member))
+
+    def stir(self) -> None:
+        """Has the group share out its partitions anew, by a member that joins and leaves: one with a fixed name, as we
+        are, that comes back in time is given what it had, and nobody is given partitions that the topic got meanwhile.
+        """
+        with open_reader(self.plan.services, [self.job.source], self.job.group) as other:
+            deadline = time.monotonic() + JOIN_SECONDS
+            while not other.rebalances and not self.interrupts.noted:
+                other.fetch(CHUNK, 0.1)
+                self.reader.fetch(CHUNK, 0.0)
+                if time.monotonic() > deadline:
+                    return
 
     def restore(self) -> None:
         """Takes up the newest committed weights, checked against the group's offsets, and seeks to where they stand."""

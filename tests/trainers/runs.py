@@ -15,15 +15,18 @@ import pyarrow as pa
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.wire.codec_avro import AvroDecoder
+from gradstream.wire.codec_avro import AvroDecoder, encode
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import EARLIEST, open_log_reader
 from gradstream.wire.registry import Registry
+from gradstream.wire.writer import Writer
 from tests.trainers.feed import Topic
+from trainers import chain
 from trainers.chain import WeightsRecord
 from trainers.checkpoint import read_weights
 from trainers.job import Job
 from trainers.loop import Result, train
+from trainers.preflight import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,6 +82,18 @@ def dead(topic: Topic) -> list[dict[str, Any]]:
     assert not len(decoded.faults)
     rows: list[dict[str, Any]] = decoded.batch.to_pylist()
     return rows
+
+
+def publish_forged(topic: Topic, record: WeightsRecord) -> None:
+    """Writes a record that no trainer has written."""
+    text = (SCHEMAS / "weights.avsc").read_text()
+    with closing(Registry(topic.services.schema_registry_url)) as registry:
+        schema_id = registry.register(f"{topic.weights}-value", text)
+    batch = pa.RecordBatch.from_pylist([record.to_row()], schema=chain.SCHEMA)
+    with Writer(topic.services) as writer:
+        value = encode(batch, text, schema_id)
+        writer.send(topic.weights, value, pa.array([record.run.encode()], pa.binary()))
+        writer.flush()
 
 
 def tensor(result: Result) -> bytes:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,6 @@ import pytest
 from gradstream.config import Services
 from gradstream.errors import GradstreamError
 from gradstream.wire.kafka import end_offsets
-from gradstream.wire.registry import Registry
-from gradstream.wire.writer import Writer
 from tests.crowd import in_time
 from tests.trainers.feed import Topic, data, values_of
 from tests.trainers.runs import (
@@ -31,6 +28,7 @@ from tests.trainers.runs import (
     environment,
     everything,
     job_on,
+    publish_forged,
     tensor,
 )
 from trainers import weights
@@ -446,21 +444,6 @@ def test_weights_and_offsets_that_disagree_stop_the_trainer(
         GradstreamError, match=r"^TORN_TRANSACTION: run '\w+': weights of step 9 stand for"
     ):
         train(job, services)
-
-
-def publish_forged(topic: Topic, record: WeightsRecord) -> None:
-    from gradstream.wire.codec_avro import encode
-    from trainers import chain
-    from trainers.preflight import SCHEMAS
-
-    text = (SCHEMAS / "weights.avsc").read_text()
-    with closing(Registry(topic.services.schema_registry_url)) as registry:
-        schema_id = registry.register(f"{topic.weights}-value", text)
-    batch = pa.RecordBatch.from_pylist([record.to_row()], schema=chain.SCHEMA)
-    with Writer(topic.services) as writer:
-        value = encode(batch, text, schema_id)
-        writer.send(topic.weights, value, pa.array([record.run.encode()], pa.binary()))
-        writer.flush()
 
 
 def test_mistakes_that_the_services_reveal(services: Services, unique: Unique) -> None:

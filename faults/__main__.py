@@ -18,7 +18,7 @@ from faults.record import Account, Record
 from faults.table import show
 from gradstream import command
 from gradstream.console import notes, progress, results
-from gradstream.errors import UsageError
+from gradstream.errors import GradstreamError, UsageError
 
 PACKAGES = ("confluent-kafka", "fastavro", "jax", "numba", "numpy", "tensorflow", "torch")
 ABOUT = """\
@@ -151,8 +151,11 @@ def perform(
         task = bar.add_task("", total=sum(plan.attempts for plan in plans.values()))
         for name, plan in plans.items():
             bar.update(task, description=name)
-            run_scenario(name, lab, plan, seed, record, lambda: bar.advance(task))
-            lab.heal()
+            account = run_scenario(name, lab, plan, seed, record, lambda: bar.advance(task))
+            try:
+                lab.heal()
+            except GradstreamError as error:
+                account.broken = account.broken or f"the stack did not come back: {error}"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from faults.service import Service
 from faults.topic import Topic
 from faults.watch import Watch
 from gradstream.config import Services
-from gradstream.errors import ConfigError
+from gradstream.errors import ConfigError, GradstreamError
 from gradstream.stack import LocalStack
 from gradstream.stack.start import undisturbed
 from trainers.chain import WeightsRecord
@@ -83,8 +83,12 @@ class Lab:
         made = Topic(self.services, name or self.name("rows"), columns, partitions)
         if rows:
             made.fill(rows, seed)
-        self._topics.append((made, Watch(made)))
+        self.watch(made)
         return made
+
+    def watch(self, topic: Topic) -> None:
+        """Makes a topic known that something else fills, so that there can be runs on it."""
+        self._topics.append((topic, Watch(topic)))
 
     def run(self, topic: Topic, **flags: object) -> Run:
         """A run on it, not started; flags of ``gradstream train`` with underscores."""
@@ -111,11 +115,35 @@ class Lab:
         return self._children[-1]
 
     def heal(self) -> None:
-        """After a scenario: no child of it lives, and the services of our own answer again."""
-        self._end_children()
+        """After a scenario: nothing that it has opened or started is left, and the services of our own answer again.
+
+        Raises:
+            GradstreamError: they do not; there are new ones now.
+        """
+        self._leave()
         if self.stack is not None:
-            self._thaw()
-            self.stack.up()
+            try:
+                self.stack.up()
+            except GradstreamError:
+                self.stack.down(hurry=True)
+                self._new_stack()
+                raise
+
+    def _leave(self) -> None:
+        for child in (*self._children, *(t for run in self._runs for t in run.trainers)):
+            child.end()
+        for _, watch in self._topics:
+            watch.close()
+        for kept in (self._children, self._runs, self._topics, self._references):
+            kept.clear()
+        if self.stack is not None:
+            for service in (self.broker, self.registry, self.engine):
+                if service.alive:
+                    service.thaw()
+
+    def _new_stack(self) -> None:
+        self.stack = LocalStack(home=self.folder / f"home-{uuid.uuid4().hex[:6]}")
+        self.stack.up()
 
     def _own(self) -> LocalStack:
         if self.stack is None:
@@ -125,20 +153,9 @@ class Lab:
             )
         return self.stack
 
-    def _end_children(self) -> None:
-        for child in (*self._children, *(t for run in self._runs for t in run.trainers)):
-            child.end()
-        self._children.clear()
-
-    def _thaw(self) -> None:
-        for service in (self.broker, self.registry, self.engine):
-            if service.alive:
-                service.thaw()
-
     def __enter__(self) -> Self:
         if self._given is None:
-            self.stack = LocalStack(home=self.folder / "home")
-            self.stack.up()
+            self._new_stack()
         return self
 
     def __exit__(
@@ -148,11 +165,7 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         with undisturbed():
-            self._end_children()
-            if self.stack is not None:
-                self._thaw()
-            for _, watch in self._topics:
-                watch.close()
+            self._leave()
             if self.stack is not None:
                 self.stack.down(hurry=True)
             self._temporary.cleanup()

@@ -22,7 +22,7 @@ from gradstream.wire.kafka import committed_offsets, end_offsets
 from gradstream.wire.reader import EARLIEST, open_log_reader
 from gradstream.wire.writer import Writer
 
-SECRET = "Hans-"  # how each name begins that must be masked
+SECRET = "Hans-"  # noqa: S105  how each name begins that must be masked
 FAULTS_SHOWN = 5  # of a kind
 Rows = dict[int, list[tuple[int, bytes]]]  # (offset, value) in order, by partition
 Identify = Callable[[bytes], int]
@@ -61,7 +61,7 @@ class RawTopic:
             f"CREATE STREAM {self.name} (ID BIGINT, SENSOR VARCHAR, X1 DOUBLE, Y DOUBLE) WITH "
             f"(KAFKA_TOPIC='{self.name}', VALUE_FORMAT='DELIMITED', PARTITIONS={self.partitions});"
             f"CREATE STREAM {sink} WITH (KAFKA_TOPIC='{sink}', VALUE_FORMAT='{value_format}') AS "
-            f"SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y FROM {self.name} WHERE Y IS NOT NULL;"
+            f"SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y FROM {self.name} WHERE Y IS NOT NULL;"  # noqa: S608
         )
 
     def send(self, count: int) -> None:

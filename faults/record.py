@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,14 @@ class Account:
             for each in self.attempts
             if each.restart_seconds is not None
         ]
+
+    def by_subject(self) -> Iterator[Account]:
+        """The same for each subject; how many attempts were planned for it is not known."""
+        for subject in dict.fromkeys(each.subject for each in self.attempts):
+            mine = [each for each in self.attempts if each.subject == subject]
+            runs = {each.run for each in mine}
+            ends = [ending for ending in self.endings if ending.run in runs]
+            yield Account(subject, self.question, 0, mine, ends)
 
     @property
     def passed(self) -> bool:

@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from faults.record import Account
 from gradstream.console import notes, results
 
+COLUMNS = ("tried", "as meant", "lost", "twice", "torn", "hash", "restart s")
+SHOWN = 20  # faults of a scenario
+
 
 def table(accounts: list[Account]) -> Table:
-    """One row a scenario."""
-    made = Table(title="what was tried, and what it cost", title_justify="left")
+    """One row a scenario, and one for each of its subjects where it has several."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     made.add_column("scenario", no_wrap=True)
-    for name in ("tried", "as meant", "failed", "lost", "twice", "torn", "hash", "restart s"):
-        made.add_column(name, justify="right")
+    for name in COLUMNS:
+        made.add_column(name, justify="right", no_wrap=True)
     made.add_column("", no_wrap=True)
     for account in accounts:
         made.add_row(account.scenario, *cells(account), verdict(account))
+        parts = list(account.by_subject())
+        if len(parts) > 1:
+            for part in parts:
+                made.add_row(f"  {part.scenario}", *cells(part), verdict(part), style="dim")
     return made
 
 
-def cells(account: Account) -> list[str]:
-    """Counts; runs at the expected hash, of how many; median and longest restart."""
+def cells(account: Account) -> Iterator[str]:
+    """Attempts, and those in which happened what was to happen, of how many; what was lost, trained twice and torn; runs at
+    the expected hash, of how many; median and longest restart.
+    """
     same, runs = account.hashes
     restarts = account.restarts
-    return [
-        f"{len(account.attempts)}/{account.planned}",
-        str(account.counted),
-        str(len(account.failed)),
-        *(
-            str(sum(getattr(each, kind) for each in account.endings)) if runs else "–"
-            for kind in ("lost", "repeated", "torn")
-        ),
-        f"{same}/{runs}" if runs else "–",
-        f"{statistics.median(restarts):.1f} ≤{max(restarts):.1f}" if restarts else "–",
-    ]
+    yield str(len(account.attempts))
+    yield f"{account.counted}/{account.planned}" if account.planned else str(account.counted)
+    for kind in ("lost", "repeated", "torn"):
+        yield str(sum(getattr(each, kind) for each in account.endings)) if runs else "–"
+    yield f"{same}/{runs}" if runs else "–"
+    yield f"{statistics.median(restarts):.1f} ≤ {max(restarts):.1f}" if restarts else "–"
 
 
 def verdict(account: Account) -> str:
     if account.faults:
-        return "[red]failed[/]"
-    if not account.counted:
-        return "[yellow]nothing shown[/]"
-    return "[green]passed[/]" if account.counted >= account.planned else "[green]passed so far[/]"
+        failed = len(account.failed)
+        return f"[red]{failed} failed[/]" if failed else "[red]broken off[/]"
+    if account.planned and account.counted < account.planned:
+        return "[yellow]so far[/]" if account.counted else "[yellow]nothing yet[/]"
+    return "[green]passed[/]"
 
 
 def show(accounts: list[Account]) -> None:
@@ -53,7 +60,7 @@ def show(accounts: list[Account]) -> None:
         return
     results.print(table(accounts))
     for account in accounts:
-        for fault in account.faults[:20]:
+        for fault in account.faults[:SHOWN]:
             notes.print(f"{account.scenario}: {fault}", markup=False, soft_wrap=True)
-        if len(account.faults) > 20:
-            notes.print(f"{account.scenario}: and {len(account.faults) - 20} more", markup=False)
+        if (more := len(account.faults) - SHOWN) > 0:
+            notes.print(f"{account.scenario}: and {more} more", markup=False)

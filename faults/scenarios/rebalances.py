@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from faults.attempt import Attempt, Ending, Hang, Plan
 from faults.lab import Lab
 from faults.run import Run, Trainer
-from gradstream.wire.reader import Reader, open_reader
+from gradstream.wire.reader import open_reader
 
 QUESTION = "does a trainer that loses partitions in mid-transaction train on each record once?"
 SAMPLE, FULL = 2, 50
@@ -22,14 +22,17 @@ PHASES = (
     "during_commit",
     "after_commit",
 )
-# Frozen, the trainer hears of the stranger when it goes on; asleep, its transaction outlives the rebalance.
-ACTIONS = {"stop": "SIGSTOP, stranger joins", "sleep 6": "asleep for 6 s, stranger joins"}
-FLAGS = {"publish_every": 2, "batch_size": 16}
+# A trainer that is frozen hears of the stranger when it goes on, with a transaction of the generation before. Where only
+# the transaction sleeps, the loop reads on, and the rebalance is over before the transaction is.
+FROZEN, ASLEEP = "SIGSTOP", "transaction asleep"
+ACTIONS = {FROZEN: "stop", ASLEEP: "sleep 8"}
+FLAGS = {"publish_every": 2, "batch_size": 64}
+READ_ON = {"publish_every": 200}  # steps, in which more is read than waits in memory
 JOIN = 40.0  # seconds that a stranger may wait for partitions
 
 
 def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
-    topic = lab.topic(rows=40_000 if plan.sample else 120_000)
+    topic = lab.topic(rows=100_000 if plan.sample else 400_000)
     unkilled = lab.reference(topic, **FLAGS)
     left = plan.attempts
     while left:
@@ -45,32 +48,32 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
 
 def joined(run: Run, plan: Plan) -> Attempt:
     """One start of a trainer, and one stranger. It is killed in the end, so that the next one has something to do."""
-    phase, action = plan.random.choice(PHASES), plan.random.choice(list(ACTIONS))
-    place = f"{phase}:{plan.random.randint(2, 6)}={action}"
-    attempt = Attempt(run.backend, phase, ACTIONS[action], run.name, detail=place)
-    with attempt, run.start(place) as trainer:
+    phase, how = plan.random.choice(PHASES), plan.random.choice(list(ACTIONS))
+    place = f"{phase}:{plan.random.randint(2, 3)}={ACTIONS[how]}"
+    attempt = Attempt(run.backend, phase, f"{how}, stranger", run.name, detail=place)
+    with attempt, run.start(place, READ_ON if how == ASLEEP else None) as trainer:
         if trainer.reaches() and not run.ended:
             attempt.at = run.place()
-            visit(run, trainer)
-            if trainer.commits():
-                attempt.restart_seconds = trainer.await_commit()
-            attempt.counted = True
+            if visited(run, trainer):
+                attempt.detail += f", committed again after {trainer.await_commit():.1f} s"
+                attempt.counted = True
     return attempt
 
 
-def visit(run: Run, trainer: Trainer) -> None:
-    """A member without a name of its own joins, lets the trainer go on, waits for its share, and leaves."""
+def visited(run: Run, trainer: Trainer) -> bool:
+    """A member without a name of its own joins, lets the trainer go on, waits for its share, and leaves; False where the
+    trainer had come to its end before.
+    """
     group = f"gradstream-train-{run.name}-{run.topic.name}"
+    deadline = time.monotonic() + JOIN
     with open_reader(run.topic.services, [run.topic.name], group) as stranger:
         stranger.fetch(1, 0.1)  # asks to join
         trainer.thaw()
-        wait_for_share(stranger, trainer)
-
-
-def wait_for_share(stranger: Reader, trainer: Trainer) -> None:
-    deadline = time.monotonic() + JOIN
-    while not stranger.assignment():
-        stranger.fetch(1, 0.1)
-        trainer.look()
-        if time.monotonic() > deadline:
-            raise Hang(f"the stranger got no partition in {JOIN:.0f} s; {trainer.state()}")
+        while not stranger.assignment():
+            if trainer.code == 0:
+                return False
+            if time.monotonic() > deadline:
+                raise Hang(f"the stranger got no share in {JOIN:.0f} s; {trainer.state()}")
+            stranger.fetch(1, 0.1)
+            trainer.look()
+    return True

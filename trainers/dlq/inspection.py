@@ -187,7 +187,7 @@ def _add_fields(shown: Text, found: Inspected, width: int, values: bool) -> None
     for field in found.fields:
         faulty = bool(field.fault) or field.name == found.faulty
         line = f"{'→' if faulty else ' '} {cut(field.name, widest):<{widest}}  {field.kind:<10} "
-        line += f"{f'{field.begin}–{field.end}':<9} {_value(field, values)}"
+        line += f"{f'{field.begin}–{field.end - 1}':<9} {_value(field, values)}"
         shown.append(cut(line, width).rstrip() + "\n", "red" if faulty else "")
 
 

@@ -58,10 +58,10 @@ class RawTopic:
     def statement(self, sink: str, value_format: str = "DELIMITED") -> str:
         """What makes the topic, its stream and the query to the sink."""
         return (
-            f"CREATE STREAM {self.name} (ID BIGINT, SENSOR VARCHAR, X1 DOUBLE, Y DOUBLE) WITH "
+            f"CREATE STREAM {self.name} (ID BIGINT, SENSOR VARCHAR, X1 DOUBLE, Y DOUBLE) WITH "  # noqa: S608
             f"(KAFKA_TOPIC='{self.name}', VALUE_FORMAT='DELIMITED', PARTITIONS={self.partitions});"
             f"CREATE STREAM {sink} WITH (KAFKA_TOPIC='{sink}', VALUE_FORMAT='{value_format}') AS "
-            f"SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y FROM {self.name} WHERE Y IS NOT NULL;"  # noqa: S608
+            f"SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y FROM {self.name} WHERE Y IS NOT NULL;"
         )
 
     def send(self, count: int) -> None:

@@ -17,7 +17,7 @@ SHOWN = 20  # faults of a scenario
 
 def table(accounts: list[Account]) -> Table:
     """One row a scenario, and one for each of its subjects where it has several."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     made.add_column("scenario", no_wrap=True)
     for name in COLUMNS:
         made.add_column(name, justify="right", no_wrap=True)

@@ -34,10 +34,10 @@ def by_log(
 
     Args:
         taken: good records of each partition that have been learned from.
-        goal: where the log ends, an offset of each partition.
+        goal: where the log ends, an offset of each partition that the run knew then.
         turn: which partition, in sorted order, gives the first batch.
     """
-    partitions = sorted(lanes)
+    partitions = sorted(goal)
     at = dict(taken)
     ends = {p: lanes[p].before(goal[p]) for p in partitions}
     while any(at[p] < ends[p] for p in partitions):

@@ -63,6 +63,7 @@ def verdict(
             _account(found, broker, registry, run, links, dead_letters_topic, recompute)
         else:
             found.faults.append(f"NO_RECORDS: topic {weights_topic} has none of run {run}")
+            found.faults += _orphans(broker, run)
         if sql is not None:
             training = next(iter(links[-1].topics)) if links else ""
             check_path(sql, broker, registry, training, found.faults, found.counted)
@@ -141,6 +142,20 @@ def _letters(
         (row["partition"], row["offset"])
         for row in rows
         if row["found_by"] == f"trainer:{run}" and row["topic"] == topic
+    ]
+
+
+def _orphans(broker: Broker, run: str) -> list[str]:
+    """Offsets of a run that has no weights."""
+    prefix = f"gradstream-train-{run}-"
+    found = {
+        group: broker.committed(group, group.removeprefix(prefix))
+        for group in broker.groups(prefix)
+    }
+    return [
+        f"TORN: no weights, and group {group} has committed {committed}"
+        for group, committed in found.items()
+        if committed
     ]
 
 

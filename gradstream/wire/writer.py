@@ -46,6 +46,17 @@ _OVERHEAD = 100  # bytes that Kafka may add to a record and its batch, out of me
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _FORGOTTEN = (KafkaError.INVALID_PRODUCER_ID_MAPPING, KafkaError.UNKNOWN_PRODUCER_ID)
 _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # what an abort does, no failure
+# A topic that is gone or does not take such records: the same transaction again would fail again.
+_REFUSED = (
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
 _BROKEN_LINE = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
@@ -102,6 +113,7 @@ class Writer:
         self.failed = 0
         self.first_failure: str | None = None
         self.before_renewal: Callable[[], None] | None = None
+        self._refusal: str | None = None  # of a record of this transaction, by its topic
         self._purged = 0
         self._services = services
         self._transactional_id = transactional_id
@@ -318,7 +330,7 @@ class Writer:
         if self._line_broke:
             # librdkafka cannot tell a late answer to an old commit from one to the next (KIP-890), a new epoch can.
             self._reconnect()
-        self._failed_before = self.failed
+        self._failed_before, self._refusal = self.failed, None
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
@@ -341,6 +353,7 @@ class Writer:
 
         Raises:
             TransactionAborted, OutcomeUnknown, Fenced, ProducerBroken: see the top of this module.
+            UnavailableError: ``SEND_FAILED``, a topic is gone or refuses a record; the transaction is aborted.
         """
         self._check_open()
         if self._state == "idle":
@@ -358,7 +371,10 @@ class Writer:
         if failpoints.ARMED:
             failpoints.reach("after_flush")
         if self._state == "spoilt" or self.failed > self._failed_before:
+            refusal, self._refusal = self._refusal, None
             self.abort()
+            if refusal:
+                raise UnavailableError("SEND_FAILED", refusal)
             raise TransactionAborted(
                 "TRANSACTION_ABORTED", f"a record was not delivered ({self.first_failure})"
             )
@@ -380,6 +396,11 @@ class Writer:
             self._state = "idle"
             return
         self._abort(deadline)
+
+    def renew(self) -> None:
+        """A new producer instead of one that is fenced or broken; where somebody else has taken over, it fences them."""
+        self._check_open()
+        self._reconnect()
 
     def close(self, timeout: float = 10.0) -> None:
         """Abort an open transaction, or flush what was sent without one; a second call does nothing."""
@@ -585,6 +606,11 @@ class Writer:
             self._purged += 1
             return
         self.failed += 1
+        if error.code() in _REFUSED:
+            self._refusal = (
+                f"topic {message.topic()!r} takes no more records of ours ({error.str()}), and nothing of the "
+                "transaction counts; mend the topic, then start again"
+            )
         if self.first_failure is None:
             self.first_failure = f"topic {message.topic()!r}: {error.str()}"
 

@@ -18,6 +18,7 @@ from gradstream.config import Services
 from gradstream.wire.codec_avro import AvroDecoder, encode
 from gradstream.wire.kafka import end_offsets
 from gradstream.wire.reader import EARLIEST, open_log_reader
+from gradstream.wire.reader_base import Isolation
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 from tests.trainers.feed import Topic
@@ -42,12 +43,14 @@ def job_on(topic: Topic, run: str, **more: Any) -> Job:
     )
 
 
-def values(services: Services, topic: str) -> pa.BinaryArray:
-    """Every committed value of a one-partition topic."""
+def values(
+    services: Services, topic: str, isolation: Isolation = "read_committed"
+) -> pa.BinaryArray:
+    """Every value of a one-partition topic, by default every committed one."""
     at = (topic, 0)
     end = end_offsets(services, topic)[at]
     found, deadline = [], time.monotonic() + 20
-    with open_log_reader(services, {at: EARLIEST}) as reader:
+    with open_log_reader(services, {at: EARLIEST}, isolation=isolation) as reader:
         while reader.position().get(at, 0) < end and end:
             found.append(reader.fetch(10_000, 0.2).value)
             assert time.monotonic() < deadline

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +14,35 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import NewPartitions
 
+from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import GradstreamError
-from gradstream.wire.kafka import admin, end_offsets, ensure_topics
+from gradstream.failpoints import VARIABLE
+from gradstream.wire.kafka import (
+    admin,
+    committed_offsets,
+    delete_topics,
+    end_offsets,
+    ensure_topics,
+)
+from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.writer import Writer
-from tests.trainers.feed import Topic, Unique, data
-from tests.trainers.runs import chain_of, job_on, publish_forged
+from tests.crowd import in_time
+from tests.trainers.feed import Topic, Unique, data, values_of
+from tests.trainers.runs import (
+    chain_of,
+    everything,
+    job_on,
+    publish_forged,
+    tensor,
+    values,
+)
+from tests.trainers.test_training import recomputed, started
+from trainers import loop
+from trainers.chain import WeightsRecord
+from trainers.job import Job
 from trainers.loop import Status, train
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
@@ -31,7 +55,7 @@ def topic(services: Services, unique: Unique) -> Topic:
     return made
 
 
-def refused(job: Any, services: Services, message: str) -> GradstreamError:
+def refused(job: Job, services: Services, message: str) -> GradstreamError:
     with pytest.raises(GradstreamError, match=message) as error:
         train(job, services)
     assert "\n" not in str(error.value)
@@ -91,8 +115,6 @@ def test_a_weights_topic_that_forgets_is_refused(
 def test_partitions_that_are_new_stop_a_run_until_they_are_accepted(
     topic: Topic, services: Services
 ) -> None:
-    from confluent_kafka.admin import NewPartitions
-
     job = job_on(topic, "r", publish_steps=2)
     train(job, services)
     client = admin(services)  # its futures live only as long as it does
@@ -125,19 +147,13 @@ def test_records_that_were_removed_before_they_were_trained_on_stop_a_run(
 @contextmanager
 def open_transaction(topic: Topic) -> Iterator[None]:
     """A record of somebody else that is neither committed nor aborted meanwhile."""
-    value = topic_value(topic)
+    value = values_of(*data(1, 2), topic.schema_id)
     with Writer(topic.services, transactional_id=f"idle-{topic.name}") as writer:
         writer.begin()
         writer.send(topic.name, value, partitions=np.zeros(1, np.int32))
         writer.flush()
         yield
         writer.abort()
-
-
-def topic_value(topic: Topic) -> Any:
-    from tests.trainers.feed import values_of
-
-    return values_of(*data(1, 2), topic.schema_id)
 
 
 def test_an_open_transaction_that_hides_records_is_told_within_ten_seconds(
@@ -159,3 +175,119 @@ def test_an_open_transaction_that_hides_records_is_told_within_ten_seconds(
     assert time.monotonic() - began < 30
     assert result.reason == "limit: 7 seconds"
     assert train(job_on(topic, "r"), services).record.records_trained == 1800  # type: ignore[union-attr]
+
+
+# What is written
+
+
+def test_a_dead_letter_topic_that_refuses_stops_a_run_and_nothing_counts(
+    topic: Topic, services: Services
+) -> None:
+    ensure_topics(services, {topic.dead: 1}, {"max.message.bytes": "200"})
+    topic.send(*data(10, 2), poison={3: b"x" * 300})
+    job = job_on(topic, "r", keep_values=True)
+    error = refused(job, services, f"^SEND_FAILED: topic '{topic.dead}' takes no more records ")
+    assert error.exit_code == 69
+    assert committed_offsets(services, job.group, topic.name) == {}
+    assert chain_of(topic, "r") == []
+
+
+def test_a_dead_letter_topic_that_is_gone_stops_a_run_where_it_stands(
+    topic: Topic, services: Services
+) -> None:
+    topic.send(*data(1000, 2), poison={700: b"junk"})
+    job = job_on(topic, "r", publish_steps=2)
+    gone: list[None] = []
+
+    def delete(record: WeightsRecord) -> None:
+        if not gone:
+            gone.append(delete_topics(services, [topic.dead]))  # type: ignore[func-returns-value]
+
+    with pytest.raises(GradstreamError, match=f"^UNKNOWN_TOPIC: there is no topic '{topic.dead}'"):
+        train(job, services, on_publish=delete)
+    stands = chain_of(topic, "r")[-1].commits
+    assert stands == committed_offsets(services, job.group, topic.name)
+    assert stands[topic.name, 0] <= 2200
+
+
+# The group
+
+
+def test_a_group_with_other_members_is_refused_with_their_names(
+    topic: Topic, services: Services
+) -> None:
+    job = job_on(topic, "r")
+    began = time.monotonic()
+    with open_reader(services, [topic.name], job.group) as other:
+        while not other.rebalances:
+            other.fetch(1, 0.1)
+        refused(
+            job,
+            services,
+            r"^GROUP_SHARED: 1 other member\(s\) are in group .* such as gradstream at ",
+        )
+    assert in_time(time.monotonic() - began, 10)
+
+
+def test_a_rebalance_in_the_middle_of_a_transaction_aborts_it_and_its_steps_are_taken_again(
+    services: Services, unique: Unique, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = Topic(services, unique, 2)
+    X, y = data(512, 2)
+    topic.send(X[:256], y[:256])
+    job = job_on(topic, "r", batch_size=64)
+    monkeypatch.setenv(VARIABLE, "after_produce:2=sleep 4")  # two steps are in it
+    flags = ("--mode", "live", "--max-wait", "1m", "--batch-size", "64", "--publish-every", "2")
+    trainer = started(topic, "r", *flags, "--max-records", "512")
+    with open_reader(services, [topic.name], job.group) as other:
+        while not other.rebalances:
+            other.fetch(1, 0.1)
+    topic.send(X[256:], y[256:])
+    out, err = trainer.communicate(timeout=60)
+    assert trainer.returncode == 0, err
+    chain = chain_of(topic, "r")
+    assert [record.step for record in chain] == [2, 4, 6, 8, 8]  # the last says why it is the last
+    assert chain[-1].tensors["w"].tobytes() == recomputed(X, y, size=64).tobytes()
+    assert len(values(services, topic.weights, isolation="read_uncommitted")) > len(chain)
+    assert out
+
+
+def test_a_trainer_that_was_frozen_is_fenced_by_its_successor_and_adds_nothing(
+    topic: Topic, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "after_produce:2=stop")
+    frozen = started(topic, "r", "--publish-every", "2", "--batch-size", "64")
+    os.waitid(os.P_PID, frozen.pid, os.WSTOPPED)
+    result = train(job_on(topic, "r", publish_steps=2, batch_size=64), services)
+    chain = chain_of(topic, "r")
+    frozen.send_signal(signal.SIGCONT)
+    out, err = frozen.communicate(timeout=30)
+    assert frozen.returncode == 75, err
+    assert f"FENCED: another trainer of run '{topic.run}r' has taken over" in err
+    assert not out
+    assert [r.sha256 for r in chain_of(topic, "r")] == [r.sha256 for r in chain]
+    assert tensor(result) == recomputed(*data(1500, 2), size=64).tobytes()
+
+
+def test_a_batch_slower_than_the_group_allows_is_retrained_and_the_setting_is_named(
+    topic: Topic,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def quick(*given: Any, **tuning: Any) -> Reader:
+        return open_reader(*given, **{**tuning, **dict.fromkeys(LIMITS, 6000)})
+
+    whole = train(job_on(topic, "whole", publish_steps=2), services)
+    monkeypatch.setattr(loop, "open_reader", quick)
+    failpoints.arm({VARIABLE: "after_step:2=sleep 8"})
+    try:
+        slow = train(job_on(topic, "slow", publish_steps=2), services)
+    finally:
+        failpoints.arm({})
+    assert everything(slow) == everything(whole)
+    assert [r.step for r in chain_of(topic, "slow")] == [r.step for r in chain_of(topic, "whole")]
+    assert "raise max.poll.interval.ms" in caplog.text
+
+
+LIMITS = ("max_poll_interval_ms", "session_timeout_ms")

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
     }.items()
 )
 FRAME = 5  # magic byte and schema id
+LARGEST = 900_000  # bytes of key and value that a letter carries: with its other fields below a topic's usual limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class DeadLetters:
 
     Args:
         found_by: who refuses them, such as ``trainer:RUN``.
-        keep_values: whether to carry the bytes; by default their hash only, since they may be private.
+        keep_values: whether to carry the bytes; by default their hash only, since they may be private. Those of a
+            record that is so large that its letter would be refused are left out all the same.
     """
 
     def __init__(self, found_by: str, keep_values: bool = False) -> None:
@@ -70,6 +72,8 @@ class DeadLetters:
         """Takes in the rows whose code is not OK; ``reason(row, code)`` tells why."""
         for row in np.flatnonzero(codes).tolist():
             value = records.value[row].as_py()
+            key = records.key[row].as_py() if self.keep_values else None
+            keep = self.keep_values and len(value or b"") + len(key or b"") <= LARGEST
             code = int(codes[row])
             framed = value is not None and len(value) >= FRAME and value[0] == 0
             self._waiting.append(
@@ -83,10 +87,10 @@ class DeadLetters:
                     if framed
                     else None,
                     sha256=None if value is None else hashlib.sha256(value).hexdigest(),
-                    value=value if self.keep_values else None,
+                    value=value if keep else None,
                     found_by=self.found_by,
                     timestamp=int(records.timestamp[row]),
-                    key=records.key[row].as_py() if self.keep_values else None,
+                    key=key if keep else None,
                 )
             )
 

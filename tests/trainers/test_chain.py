@@ -182,3 +182,12 @@ def test_dead_letters_carry_values_on_request_only() -> None:
     letters = dead_letters.DeadLetters("trainer:r", keep_values=True)
     letters.add(records([b"secret"]), np.array([NUMBER["BAD_MAGIC"]], np.uint8), lambda r, c: "")
     assert letters.before({("t", 0): 999})[0].value == b"secret"
+
+
+def test_a_letter_leaves_out_a_value_that_its_topic_would_refuse() -> None:
+    letters = dead_letters.DeadLetters("trainer:r", keep_values=True)
+    large = b"s" * (1 << 20)
+    letters.add(records([large]), np.array([NUMBER["BAD_MAGIC"]], np.uint8), lambda r, c: "")
+    (letter,) = letters.before({("t", 0): 999})
+    assert letter.value is None
+    assert letter.sha256 == hashlib.sha256(large).hexdigest()

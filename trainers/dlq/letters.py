@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from gradstream.config import Services
 from gradstream.errors import DataError, UsageError
 from gradstream.wire.codec_avro import AvroDecoder
-from gradstream.wire.kafka import list_topics, partitions
+from gradstream.wire.kafka import list_topics
 from gradstream.wire.records import Records
 from gradstream.wire.registry import Registry
 from trainers import dead_letters
-from trainers.checkpoint import backwards
+from trainers.links import forwards
 from trainers.preflight import SCHEMAS
 
 DEAD_LETTERS = "gradstream_dead_letters"
@@ -97,10 +97,7 @@ def read(services: Services, registry: Registry, topic: str) -> pa.Table:
         hint = f"did you mean {near[0]!r}?" if near else "the first trainer makes it"
         raise DataError("UNKNOWN_TOPIC", f"there is no topic {topic!r} of dead letters; {hint}")
     decoder = AvroDecoder(registry, reader_schema=(SCHEMAS / "dead_letter.avsc").read_text())
-    parts = []
-    for partition in range(partitions(services, topic)):
-        blocks = [_columns(decoder, b) for b in backwards(services, topic, partition) if len(b)]
-        parts += reversed(blocks)
+    parts = [_columns(decoder, block) for block in forwards(services, topic) if len(block)]
     none = np.array([], np.int64)
     return pa.concat_tables(parts) if parts else _placed(dead_letters.rows([]), none, none, none)
 

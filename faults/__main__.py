@@ -138,7 +138,8 @@ def main(argv: list[str]) -> int:
             perform(wanted, lab, given.sample, given.attempts, given.seed, record)
     finally:  # Ctrl-C too: what has been shown so far is worth telling
         show(record.accounts)
-        notes.print(f"written to {record.path}", markup=False, soft_wrap=True)
+        record.sum_up()
+        notes.print(f"written to {given.out}: {record.files}", markup=False, soft_wrap=True)
     return int(not record.passed)
 
 
@@ -152,6 +153,7 @@ def perform(
         for name, plan in plans.items():
             bar.update(task, description=name)
             account = run_scenario(name, lab, plan, seed, record, lambda: bar.advance(task))
+            lab.clear()
             try:
                 lab.heal()
             except GradstreamError as error:

@@ -18,7 +18,7 @@ from gradstream.config import Services
 from gradstream.failpoints import REACHED
 from gradstream.stack import process
 
-PATIENCE = 60.0  # seconds after which whatever we wait for counts as hanging
+PATIENCE = 120.0  # seconds after which whatever we wait for counts as hanging
 GLANCE = 0.005
 ROOT = Path(__file__).parent.parent
 

@@ -24,6 +24,7 @@ from gradstream.stack import LocalStack
 from gradstream.stack.start import undisturbed
 from trainers.chain import WeightsRecord
 
+STACK = 180.0  # seconds for the stack to be ready: other work may fill the machine
 # What is imported for a backend beside what every trainer imports.
 FRAMEWORKS = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
 
@@ -115,12 +116,12 @@ class Lab:
         return self._children[-1]
 
     def heal(self) -> None:
-        """After a scenario: nothing that it has opened or started is left, and the services of our own answer again.
+        """No child lives any more, and the services of our own answer again.
 
         Raises:
             GradstreamError: they do not; there are new ones now.
         """
-        self._leave()
+        self._end_children()
         if self.stack is not None:
             try:
                 self.stack.up()
@@ -129,20 +130,27 @@ class Lab:
                 self._new_stack()
                 raise
 
-    def _leave(self) -> None:
-        for child in (*self._children, *(t for run in self._runs for t in run.trainers)):
-            child.end()
+    def clear(self) -> None:
+        """After a scenario: nothing that it has opened or started is left."""
+        self._end_children()
         for _, watch in self._topics:
             watch.close()
-        for kept in (self._children, self._runs, self._topics, self._references):
+        for kept in (self._runs, self._topics, self._references):
             kept.clear()
+
+    def _end_children(self) -> None:
+        """And wakes services, since a frozen one cannot even be asked to end."""
+        for child in (*self._children, *(t for run in self._runs for t in run.trainers)):
+            child.end()
+        self._children.clear()
         if self.stack is not None:
             for service in (self.broker, self.registry, self.engine):
                 if service.alive:
                     service.thaw()
 
     def _new_stack(self) -> None:
-        self.stack = LocalStack(home=self.folder / f"home-{uuid.uuid4().hex[:6]}")
+        home = self.folder / f"home-{uuid.uuid4().hex[:6]}"
+        self.stack = LocalStack(home=home, timeout=STACK)
         self.stack.up()
 
     def _own(self) -> LocalStack:
@@ -165,7 +173,7 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         with undisturbed():
-            self._leave()
+            self.clear()
             if self.stack is not None:
                 self.stack.down(hurry=True)
             self._temporary.cleanup()

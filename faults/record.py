@@ -134,7 +134,16 @@ class Record:
     def passed(self) -> bool:
         return bool(self.accounts) and all(account.passed for account in self.accounts)
 
-    def summary(self) -> dict[str, Any]:
-        """What is worth keeping of it: the machine and each scenario's counts, without the attempts."""
-        rows = [account.to_row() for account in self.accounts]
-        return {**self.about, "passed": self.passed, "scenarios": rows}
+    def sum_up(self) -> None:
+        """Writes beside it what is worth keeping: the machine and each scenario's counts, without the attempts."""
+        scenarios = [account.to_row() for account in self.accounts]
+        whole = {**self.about, "passed": self.passed, "scenarios": scenarios}
+        self.summary.write_text(json.dumps(whole, indent=2, default=str) + "\n")
+
+    @property
+    def summary(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    @property
+    def files(self) -> str:
+        return f"{self.path.name}, {self.summary.name}"

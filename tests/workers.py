@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 APART = re.compile(
-    r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md)(?:-.*)?\]$"
+    r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md|docs/lineage\.md)(?:-.*)?\]$"
 )
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
-    tests/wire/test_valgrind.py tests/containers docs/training.md tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
+    tests/wire/test_valgrind.py tests/containers docs/training.md tests/faults/test_chaos.py tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
     tests/wire/test_avro_properties.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py
     tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
     tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py

@@ -67,7 +67,7 @@ def report(asked: Job, result: Result, argv: list[str]) -> None:
         f"run {result.run}, step {last.step:,}: {result.reason}",
         f"{result.trained:,} records trained in {result.seconds:.1f} s, {rate:,.0f} records/s; "
         f"{last.records_trained:,} in all",
-        f"{last.records_rejected:,} records could not be used: see topic {asked.dead_letters_topic}"
+        f"{last.records_rejected:,} records could not be used; see why: {listed(asked)}"
         if last.records_rejected
         else "",
         predicted(last),
@@ -106,12 +106,17 @@ def check_trained(asked: Job, result: Result) -> None:
     last = result.record
     nothing = last is not None and last.records_rejected and not last.records_trained
     if last is not None and nothing and not result.limited:
-        topic = asked.dead_letters_topic
         raise DataError(
             "NOTHING_TRAINED",
-            f"all {last.records_rejected:,} records of {asked.source} are dead letters; see why with "
-            f"gradstream sql -e \"PRINT '{topic}' FROM BEGINNING LIMIT 3;\"",
+            f"all {last.records_rejected:,} records of {asked.source} are dead letters; see why: {listed(asked)}",
         )
+
+
+def listed(asked: Job) -> str:
+    """The command that lists the run's dead letters."""
+    usual = asked.dead_letters_topic == Job("").dead_letters_topic
+    topic = "" if usual else f" --dead-letters-topic {asked.dead_letters_topic}"
+    return f"gradstream dlq list --run {asked.run_id}{topic}"
 
 
 if __name__ == "__main__":

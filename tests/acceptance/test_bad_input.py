@@ -421,7 +421,8 @@ def test_poison_becomes_dead_letters_while_training_goes_on(user: User, unique: 
     last = published(topic)[-1]
     assert last.records_trained + len(letters) == 1000 + len(poison)
     assert last.records_rejected == len(letters)
-    assert f"{len(letters)} records could not be used: see topic {topic.dead}" in ended.err
+    assert f"{len(letters)} records could not be used; see why: gradstream dlq list" in ended.err
+    assert f"--dead-letters-topic {topic.dead}" in ended.err
 
 
 @pytest.mark.integration

@@ -66,7 +66,7 @@ def _count(text: str) -> int:
 
 
 def run_scenario(
-    name: str, lab: Lab, plan: Plan, seed: int, record: Record, moved: Callable[[], None]
+    name: str, lab: Lab, plan: Plan, seed: int, record: Record, moved: Callable[[Attempt], None]
 ) -> Account:
     """Runs one to its end. A scenario that cannot go on fails; what it has shown before is kept."""
     module = scenario(name)
@@ -78,7 +78,7 @@ def run_scenario(
             if isinstance(made, Attempt):
                 made.number, made.seed = len(account.attempts) + 1, seed
                 account.attempts.append(made)
-                moved()
+                moved(made)
             else:
                 account.endings.append(made)
             record.write(made.to_row())
@@ -148,11 +148,17 @@ def perform(
 ) -> None:
     """Each scenario in turn, on a laboratory that is whole again before the next."""
     plans = {name: plan_of(name, sample, asked, seed) for name in wanted}
-    with progress("attempts") as bar:
+    with progress("attempts", rate=False) as bar:
         task = bar.add_task("", total=sum(plan.attempts for plan in plans.values()))
+
+        def moved(attempt: Attempt) -> None:
+            """Attempts that do not count are made again, so they are no step towards the end."""
+            last = f"{attempt.scenario}: {attempt.subject} {attempt.phase}"
+            bar.update(task, advance=attempt.verdict != "not counted", description=last)
+
         for name, plan in plans.items():
             bar.update(task, description=name)
-            account = run_scenario(name, lab, plan, seed, record, lambda: bar.advance(task))
+            account = run_scenario(name, lab, plan, seed, record, moved)
             lab.clear()
             try:
                 lab.heal()

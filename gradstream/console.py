@@ -77,14 +77,18 @@ class _Bar(Progress):
         super().__exit__(kind, error, trace)
 
 
-def progress(unit: str) -> Progress:
-    """A progress bar counted in units, such as ``records``, with rate; total None for an endless stream."""
+def progress(unit: str, rate: bool = True) -> Progress:
+    """A progress bar counted in units, such as ``records``; total None for an endless stream.
+
+    Args:
+        rate: whether to tell units a second; not where one takes seconds.
+    """
     return _Bar(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
         CountColumn(),
-        RateColumn(unit),
+        RateColumn(unit) if rate else TextColumn(unit),
         TimeElapsedColumn(),
         console=notes,
     )

@@ -109,9 +109,9 @@ def test_a_scenario_that_cannot_go_on_fails_and_keeps_what_it_has(
     module = SimpleNamespace(QUESTION="?", attempts=attempts)
     monkeypatch.setattr(chaos, "scenario", lambda name: module)
     kept = Record(tmp_path / "faults.jsonl", {})
-    moved: list[None] = []
+    moved: list[Attempt] = []
     plan = Plan(3, True, random.Random(1))
-    made = chaos.run_scenario("x", None, plan, 7, kept, lambda: moved.append(None))  # type: ignore[arg-type]
+    made = chaos.run_scenario("x", None, plan, 7, kept, moved.append)  # type: ignore[arg-type]
     assert (made.counted, made.passed, len(moved)) == (1, False, 1)
     assert made.broken == "cannot go on: RuntimeError: no broker"
     lines = [json.loads(line) for line in kept.path.read_text().splitlines()]

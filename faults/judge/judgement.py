@@ -94,7 +94,8 @@ def _account(
         found.faults.append(f"RECREATED: {topic} is not the topic that the run learned from")
         return
     log = _log(broker, registry, topic, last)
-    ledger = Ledger(links, log, broker.begins(topic), recompute=recompute)
+    begins = {partition: low for partition, (low, _) in broker.bounds(topic).items()}
+    ledger = Ledger(links, log, begins, recompute=recompute)
     letters = _letters(broker, registry, dead_letters_topic, run, topic)
     found.faults += ledger.faults
     found.faults += check_letters(letters, log, ledger.began, ledger.reached)

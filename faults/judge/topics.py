@@ -40,12 +40,12 @@ class Broker:
     def __init__(self, servers: str) -> None:
         self._servers = servers
 
-    def _consumer(self, group: str) -> Any:
+    def _consumer(self, group: str = "judge", isolation: str = "read_committed") -> Any:
         return Consumer(
             {
                 "bootstrap.servers": self._servers,
                 "group.id": group,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 # Markers of transactions take offsets too: only this event tells that a partition has been read up.
@@ -59,7 +59,7 @@ class Broker:
 
     def partitions(self, topic: str) -> list[int]:
         """Of a topic, in order; none where there is no such topic."""
-        with closing(self._consumer("judge")) as consumer:
+        with closing(self._consumer()) as consumer:
             found = consumer.list_topics(timeout=ANSWER).topics.get(topic)
             return sorted(found.partitions) if found is not None else []
 
@@ -71,11 +71,15 @@ class Broker:
         asked = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER)
         return str(asked[topic].result(ANSWER).topic_id)
 
-    def begins(self, topic: str) -> dict[int, int]:
-        """The first offset that is left of each partition."""
-        with closing(self._consumer("judge")) as consumer:
+    def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        """First offset that is left of each partition, and the end: that of all records, so that those of an open
+        transaction are not taken for nothing.
+        """
+        with closing(self._consumer(isolation="read_uncommitted")) as consumer:
             return {
-                partition: self._bounds(consumer, topic, partition)[0]
+                partition: consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=ANSWER
+                )
                 for partition in self.partitions(topic)
             }
 
@@ -112,21 +116,13 @@ class Broker:
         Raises:
             Hidden: the broker does not show it, for instance behind a transaction that stays open.
         """
-        partitions = self.partitions(topic)
-        if not partitions:
+        bounds = self.bounds(topic)
+        if not bounds:
             return []
-        with closing(self._consumer("judge")) as consumer:
-            bounds = {p: self._bounds(consumer, topic, p) for p in partitions}
+        with closing(self._consumer()) as consumer:
             consumer.assign([TopicPartition(topic, p, low) for p, (low, _) in bounds.items()])
             ends = {p: high for p, (low, high) in bounds.items() if low < high}
-            found = list(self._until(consumer, topic, ends))
-        return sorted(found)
-
-    @staticmethod
-    def _bounds(consumer: Any, topic: str, partition: int) -> tuple[int, int]:
-        """First offset, and the end. It is asked as if for uncommitted records: what is open is not forgotten."""
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER)
-        return low, high
+            return sorted(self._until(consumer, topic, ends))
 
     @staticmethod
     def _until(consumer: Any, topic: str, ends: dict[int, int]) -> Iterator[Message]:

@@ -24,7 +24,7 @@ from tests.trainers.runs import job_on
 from trainers.job import Job
 
 pytestmark = pytest.mark.integration
-ROWS = 20_000
+ROWS = 10_000
 
 
 def topic_of(services: Services, unique: Unique) -> Topic:
@@ -44,7 +44,7 @@ def test_commits_of_the_consumers_own_tear_offsets_from_weights(
     services: Services, unique: Unique
 ) -> None:
     topic = topic_of(services, unique)
-    failpoint = "after_decode:2=sleep 0.5,after_step:10"
+    failpoint = "after_decode:2=sleep 0.5,after_step:5"
 
     def scenario(run: str, changes: tuple[Change, ...]) -> None:
         # A mutant may find its offsets ahead of its weights before it has any.
@@ -89,7 +89,7 @@ def test_batches_cut_by_what_a_fetch_returned(services: Services, unique: Unique
 
     def scenario(run: str, changes: tuple[Change, ...]) -> None:
         work = job(topic, run)
-        assert trained(work, services, *changes, failpoint="after_step:10") == KILLED
+        assert trained(work, services, *changes, failpoint="after_step:5") == KILLED
         assert trained(work, services, *changes) == 0
 
     side_by_side(scenario, cut_by_fetch)

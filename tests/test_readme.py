@@ -83,7 +83,9 @@ def steps(lines: list[str]) -> Iterator[list[str]]:
 
 @pytest.mark.integration
 @pytest.mark.timeout(900)  # each command is a process of its own
-@pytest.mark.parametrize("name", ["README.md", "docs/training.md", "docs/dead-letters.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/training.md", "docs/dead-letters.md", "docs/lineage.md"]
+)
 def test_every_command_of_a_page_works(name: str, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSTREAM_")}
     if cache := os.environ.get("GRADSTREAM_CACHE"):
@@ -144,7 +146,9 @@ def test_every_file_that_a_page_shows_is_right(page: Path, tmp_path: Path) -> No
         assert any(text in source for source in sources), text
 
 
-@pytest.mark.parametrize(("name", "least"), [("training.md", 16), ("dead-letters.md", 8)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("training.md", 16), ("dead-letters.md", 8), ("lineage.md", 8)]
+)
 def test_the_errors_that_the_pages_name_exist(name: str, least: int) -> None:
     sources = "".join(
         path.read_text()

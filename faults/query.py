@@ -32,6 +32,29 @@ class Sink(Topic):
         self.weights, self.dead = f"{name}-weights", f"{name}-dead"
 
 
+def started(lab: Lab, service_id: str, failpoint: str = "") -> Child:
+    """An engine on any port; with a failpoint it may never become ready."""
+    command = [
+        *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
+        *("--service-id", service_id),
+    ]
+    return lab.spawn(command, {VARIABLE: failpoint} if failpoint else {}, "engine")
+
+
+def ready(engine: Child) -> str:
+    """Waits until it answers; its address.
+
+    Raises:
+        Died: it ended before.
+    """
+    told = re.compile(r"engine ready at (\S+),")
+    engine.wait_until(lambda: bool(told.search(engine.errors)) or not engine.alive, "the engine")
+    found = told.search(engine.errors)
+    if found is None:
+        raise Died(engine.state())
+    return found[1]
+
+
 class Query:
     """CREATE STREAM … AS SELECT from a raw topic, the same in every engine that is started for it.
 
@@ -45,7 +68,7 @@ class Query:
         self.sink = Sink(lab.services, name.upper())
         self.service_id = f"{name.lower()}_"
         self.engine = self.start()
-        with KsqlClient(self.ready(self.engine)) as client:
+        with KsqlClient(ready(self.engine)) as client:
             made = client.execute(raw.statement(self.sink.name, "AVRO"), EARLIEST)
         self._group = (
             f"_confluent-ksql-{self.service_id}query_{made[-1]['commandStatus']['queryId']}"
@@ -57,24 +80,8 @@ class Query:
 
     def start(self, failpoint: str = "") -> Child:
         """The next engine; it may never become ready."""
-        command = [
-            *(sys.executable, "-m", "gradstream.engine", "--listen", "127.0.0.1:0"),
-            *("--service-id", self.service_id),
-        ]
-        armed = {VARIABLE: failpoint} if failpoint else {}
-        self.engine = self.lab.spawn(command, armed, "engine")
+        self.engine = started(self.lab, self.service_id, failpoint)
         return self.engine
-
-    def ready(self, engine: Child) -> str:
-        """Waits until it answers; its address."""
-        told = re.compile(r"engine ready at (\S+),")
-        engine.wait_until(
-            lambda: bool(told.search(engine.errors)) or not engine.alive, "the engine"
-        )
-        found = told.search(engine.errors)
-        if found is None:
-            raise Died(engine.state())
-        return found[1]
 
     def committed(self) -> int:
         """Records of the source, and gaps between them, that are done."""

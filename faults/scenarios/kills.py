@@ -98,7 +98,7 @@ def killed(run: Run, phase: str, plan: Plan) -> Attempt:
         count = plan.random.randint(1, PHASES[phase])
         attempt.detail = f"the {count}. time there" if count > 1 else "the first time there"
         with attempt, run.start(f"{phase}:{count}") as trainer:
-            attempt.counted = trainer.await_signal(signal.SIGKILL)
+            attempt.counted = trainer.await_signal(signal.SIGKILL) and trainer.at_failpoint
             attempt.at = run.place()
     if run.ended:  # it died with nothing left to do, which shows nothing
         attempt.counted = False

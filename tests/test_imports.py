@@ -148,6 +148,8 @@ ARROWS: dict[str, set[str]] = {
         "trainers.descent",
         "gradstream.errors",
     },
+    # A judge shares nothing with what it judges.
+    "faults.judge": set(),
     "trainers": {
         "gradstream",
         "gradstream.shell",

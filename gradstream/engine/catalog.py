@@ -53,6 +53,14 @@ class TimestampColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowedKey:
+    """The windows that a source's keys carry; ``size`` in milliseconds, None for sessions."""
+
+    kind: Literal["TUMBLING", "HOPPING", "SESSION"]
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A stream or table over one topic."""
 
@@ -65,6 +73,7 @@ class Source:
     timestamp: TimestampColumn | None = None
     statement: str = ""
     is_source: bool = False
+    window: WindowedKey | None = None
 
     @property
     def key_columns(self) -> tuple[Column, ...]:

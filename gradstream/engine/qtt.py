@@ -28,7 +28,7 @@ from gradstream.engine.catalog import Catalog, Column, Format, Source
 from gradstream.engine.language import plan
 from gradstream.engine.language.actions import CreateSource, DropSource, InsertValues, StartQuery
 from gradstream.engine.rows import serdes
-from gradstream.engine.rows.pipeline import Pipeline, insert
+from gradstream.engine.rows.pipeline import Pipeline, insert, unwindowed, windowed
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.errors import DataError, GradstreamError
 from gradstream.wire.records import Headers, Records
@@ -242,6 +242,10 @@ class Run:
             )
             for part, format_, columns in _parts(source)
         )
+        if source.window is not None and key is not None:
+            of = given.get("window", {"start": 0, "end": 0})
+            window = [(int(of["start"]), int(of["end"]))]
+            key = windowed(pa.array([key], pa.binary()), window, source.window)[0].as_py()
         headers = [
             (of["KEY"], None if of["VALUE"] is None else _base64(of["VALUE"]))
             for of in given.get("headers", ())
@@ -250,12 +254,32 @@ class Run:
 
     def _run_query(self, query: StartQuery, inputs: Mapping[str, list[Record]]) -> None:
         assert query.sink is not None
-        topic = query.query.source.topic
-        read = inputs.get(topic, self.topics[topic])
         logger = Logger(query.query.query_id, include_rows=True)
-        output = Pipeline(query.query, query.sink, self.as_registry, logger).run(
-            as_records(topic, read)
-        )
+        pipeline = Pipeline(query.query, query.sink, self.as_registry, logger)
+        for topic, read, offset in self._read(query, inputs):
+            self._written(query.sink, pipeline, as_records(topic, read, offset), read)
+
+    def _read(
+        self, query: StartQuery, inputs: Mapping[str, list[Record]]
+    ) -> Iterator[tuple[str, list[Record], int]]:
+        """What a query reads, in the order in which the test lists it: (topic, records, offset of the first)."""
+        topics = [source.topic for source in query.query.sources]
+        if len(topics) == 1:
+            yield topics[0], inputs.get(topics[0], self.topics[topics[0]]), 0
+            return
+        for topic in topics:  # what earlier queries wrote
+            if topic not in inputs:
+                yield topic, self.topics[topic], 0
+        order = [of["topic"] for of in self.case.get("inputs", ()) if of["topic"] in topics]
+        read = dict.fromkeys(topics, 0)
+        for topic in order:
+            yield topic, inputs[topic][: read[topic] + 1][-1:], read[topic]
+            read[topic] += 1
+
+    def _written(
+        self, sink: Source, pipeline: Pipeline, records: Records, read: list[Record]
+    ) -> None:
+        output = pipeline.run(records)
         for entry in output.log:
             message = json.loads(entry)["message"]
             body = next(of for name, of in message.items() if isinstance(of, dict))
@@ -267,7 +291,7 @@ class Run:
             output.rows.tolist(),
             strict=True,
         )
-        self.topics[query.sink.topic] += [
+        self.topics[sink.topic] += [
             Record(key, value, timestamp, read[row].headers)
             for key, value, timestamp, row in written
         ]
@@ -295,7 +319,16 @@ class Run:
     def _compare_record(
         self, where: str, source: Source, want: Mapping[str, Any], got: Record
     ) -> None:
-        for (part, format_, columns), raw in zip(_parts(source), (got.key, got.value), strict=True):
+        key = got.key
+        if source.window is not None and key is not None:
+            plain, windows = unwindowed(pa.array([key], pa.binary()), source.window)
+            key = plain[0].as_py()
+            of = want.get("window")
+            if of is None or windows[0] != (of["start"], of["end"]):
+                raise Mismatch(f"{where}: window {windows[0]}, expected {of}{self._why()}")
+        elif want.get("window") is not None:
+            raise Mismatch(f"{where}: no window, expected {want['window']}")
+        for (part, format_, columns), raw in zip(_parts(source), (key, got.value), strict=True):
             first = columns[0].type if columns else None
             value = qtt_values.decode(raw, format_.name, self.registry, first)
             wanted = want.get(part)
@@ -364,13 +397,13 @@ class Run:
                     raise Mismatch(f"topic {name}: {part} schema {text}, expected {schema}")
 
 
-def as_records(topic: str, read: list[Record]) -> Records:
+def as_records(topic: str, read: list[Record], offset: int = 0) -> Records:
     count = len(read)
     return Records(
         topics=(topic,),
         topic=np.zeros(count, np.int32),
         partition=np.zeros(count, np.int32),
-        offset=np.arange(count, dtype=np.int64),
+        offset=np.arange(offset, offset + count, dtype=np.int64),
         timestamp=np.array([of.timestamp for of in read], np.int64),
         key=pa.array([of.key for of in read], pa.binary()),
         value=pa.array([of.value for of in read], pa.binary()),
@@ -387,7 +420,8 @@ def _parts(source: Source) -> tuple[tuple[str, Format, tuple[Column, ...]], ...]
 
 def _columns(schema: str) -> tuple[Column, ...]:
     """The columns that a test's schema text means."""
-    text = f"CREATE STREAM X ({schema}) WITH (KAFKA_TOPIC='x', FORMAT='JSON', PARTITIONS=1);"
+    kind = "TABLE" if "PRIMARY KEY" in schema.upper() else "STREAM"
+    text = f"CREATE {kind} X ({schema}) WITH (KAFKA_TOPIC='x', FORMAT='JSON', PARTITIONS=1);"
     action = plan.plan_statement(plan.parse(text)[0], Catalog(), PROPERTIES)
     assert isinstance(action, CreateSource)
     return action.source.columns

@@ -70,6 +70,7 @@ class Typed:
 
 
 PSEUDO: dict[str, SqlType] = {"ROWTIME": BIGINT, "ROWPARTITION": INTEGER, "ROWOFFSET": BIGINT}
+WINDOW_BOUNDS: dict[str, SqlType] = {"WINDOWSTART": BIGINT, "WINDOWEND": BIGINT}
 _OPERATOR_NAMES = {
     "=": "EQUAL",
     "<>": "NOT_EQUAL",
@@ -107,11 +108,17 @@ class Analyzer:
         columns: Mapping[str, SqlType],
         qualifiers: tuple[str, ...] = (),
         types: Mapping[str, SqlType] | None = None,
+        *,
+        aggregates: bool = False,
+        statement: str = "SELECT",
     ) -> None:
         self.text = text
         self.columns = columns
         self.qualifiers = qualifiers
         self.types = types or {}
+        self.aggregates = aggregates
+        self.statement = statement
+        self.aggregate: str | None = None  # the one whose arguments are being resolved
         self.clause = "SELECT"
         self.parameters: dict[str, SqlType | None] = {}
 
@@ -133,13 +140,23 @@ class Analyzer:
         self.clause = "PARTITION BY"
         return self.of(node)
 
+    def group(self, node: tree.Expression) -> Typed:
+        self.clause = "GROUP BY"
+        return self.of(node)
+
+    def having(self, node: tree.Expression) -> Typed:
+        return self.condition(node, "HAVING")
+
     def where(self, node: tree.Expression) -> Typed:
-        self.clause = "WHERE"
+        return self.condition(node, "WHERE")
+
+    def condition(self, node: tree.Expression, clause: str) -> Typed:
+        self.clause = clause
         found = self.of(node)
         if found.type != BOOLEAN:
             raise self.error(
                 "TYPE_MISMATCH",
-                f"Type error in WHERE expression: Should evaluate to boolean but is {format_expression(node)} "
+                f"Type error in {clause} expression: Should evaluate to boolean but is {format_expression(node)} "
                 f"({format_type(found.type)}) instead.",
                 node,
             )
@@ -519,12 +536,10 @@ class Analyzer:
                 f"Can't find any functions with the name '{node.name}'.{close}",
                 node,
             )
-        if family.kind != "SCALAR":
-            raise self.error(
-                "UNSUPPORTED",
-                f"{family.kind.lower()} function {node.name} is not supported yet",
-                node,
-            )
+        if family.kind == "AGGREGATE":
+            return self.aggregate_call(node)
+        if family.kind == "TABLE":
+            return self.table_call(node)
         arguments: list[Typed | None] = [
             None if isinstance(argument, tree.Lambda) else self.of(argument)
             for argument in node.arguments
@@ -542,6 +557,77 @@ class Analyzer:
             for argument, target in zip(done, chosen.parameters, strict=True)
         )
         return Typed("call", chosen.returns, coerced, chosen, node)
+
+    def table_call(self, node: tree.Call) -> Typed:
+        """A call of a table function; ``detail`` is the function."""
+        if self.aggregates:
+            raise self.error(
+                "BAD_TABLE_FUNCTION", "Table functions cannot be used with aggregations.", node
+            )
+        if self.clause != "SELECT":
+            raise self.error(
+                "BAD_TABLE_FUNCTION",
+                f"Table functions can only be used in SELECT, not in {self.clause}: {node.name}",
+                node,
+            )
+        arguments = [self.of(argument) for argument in node.arguments]
+        if any(_has_table(argument) for argument in arguments):
+            raise self.error("BAD_TABLE_FUNCTION", "Table functions cannot be nested.", node)
+        try:
+            type_, body = functions.tables.bind(
+                node.name.upper(), [argument.type for argument in arguments]
+            )
+        except functions.NoOverload as error:
+            raise self.type_error(str(error), node) from None
+        return Typed("table", type_, tuple(arguments), body, node)
+
+    def aggregate_call(self, node: tree.Call) -> Typed:
+        """A call of an aggregate function; ``detail`` is (name, values of its constant arguments)."""
+        if self.clause in ("GROUP BY", "PARTITION BY", "WHERE"):
+            raise self.error(
+                "BAD_AGGREGATE",
+                f"{self.clause} does not support aggregate functions: {node.name} is an aggregate function.",
+                node,
+            )
+        if not self.aggregates:
+            raise self.error(
+                "BAD_AGGREGATE",
+                f"{self.statement} statement does not support aggregate function [{_counted(node)}] "
+                "without a GROUP BY clause.",
+                node,
+            )
+        if self.aggregate is not None:
+            raise self.error(
+                "BAD_AGGREGATE",
+                f"Aggregate functions can not be nested: {self.aggregate}({node.name}())",
+                node,
+            )
+        self.aggregate = node.name
+        arguments = [self.of(argument) for argument in node.arguments]
+        self.aggregate = None
+        types = [argument.type for argument in arguments if argument.type is not None]
+        for number, argument in enumerate(arguments[1:], 2):
+            wants = functions.aggregates.CONSTANTS.get(node.name.upper())
+            if wants is not None and argument.kind != "literal" and number > len(arguments) - wants:
+                assert argument.node is not None
+                raise self.error(
+                    "BAD_AGGREGATE",
+                    f"Parameter {number} passed to function {node.name} must be a literal constant, but was "
+                    f"expression: '{format_expression(argument.node)}'",
+                    node,
+                )
+        constants = tuple(of.detail for of in arguments[1:] if of.kind == "literal")
+        try:
+            if len(types) < len(arguments):
+                raise functions.NoOverload(
+                    f"Function '{node.name}' cannot be resolved due to ambiguous method parameters (null)."
+                )
+            found = functions.aggregates.bind(node.name.upper(), types, list(constants))
+        except functions.NoOverload as error:
+            raise self.type_error(str(error), node) from None
+        return Typed(
+            "aggregate", found.returns, tuple(arguments), (node.name.upper(), constants), node
+        )
 
     def lambda_argument(
         self,
@@ -772,6 +858,17 @@ _TEXT_READERS: dict[str, Callable[[str, SqlType], Any]] = {
     "DATE": lambda text, _: iso_time.parse_date(text),
     "TIME": lambda text, _: iso_time.parse_time(text),
 }
+
+
+def _has_table(item: Typed) -> bool:
+    return item.kind == "table" or any(map(_has_table, item.arguments))
+
+
+def _counted(node: tree.Call) -> str:
+    """An aggregate's call as ksqlDB rewrites it: what counts rows counts their times."""
+    return format_expression(
+        node if node.arguments else tree.Call(node.name, (tree.Name("ROWTIME"),))
+    )
 
 
 def base_name(type_: SqlType | None) -> str:

@@ -33,7 +33,7 @@ class Output:
     item: Typed
 
 
-class _Rows:
+class Rows:
     """Some rows of a batch: the columns of those rows as Arrow or as Python values, each made at most once."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Item:
             self._compiled = Compiled(self.item)
         return self._compiled
 
-    def array(self, rows: _Rows, errors: list[RowError]) -> pa.Array:
+    def array(self, rows: Rows, errors: list[RowError]) -> pa.Array:
         if self.passed_on is not None:
             return rows.arrow(self.passed_on)
         if self.fast is not None:
@@ -95,7 +95,7 @@ class Item:
         return self._converted(self.values(rows, errors), self.item.type, errors, rows)
 
     def _converted(
-        self, values: list[Any], type_: SqlType, errors: list[RowError], rows: _Rows
+        self, values: list[Any], type_: SqlType, errors: list[RowError], rows: Rows
     ) -> pa.Array:
         try:
             return from_python(values, type_)
@@ -114,7 +114,7 @@ class Item:
                     errors.append((_row(rows, at), self.label, str(error)))
             return from_python(values, type_)
 
-    def values(self, rows: _Rows, errors: list[RowError]) -> list[Any]:
+    def values(self, rows: Rows, errors: list[RowError]) -> list[Any]:
         found: RowErrors = []
         values = self.compiled.run(
             [rows.python(name) for name in self.compiled.columns], rows.size, found
@@ -122,7 +122,7 @@ class Item:
         errors.extend((_row(rows, at), self.label, message) for at, message in found)
         return values
 
-    def mask(self, rows: _Rows, errors: list[RowError]) -> npt.NDArray[np.bool_]:
+    def mask(self, rows: Rows, errors: list[RowError]) -> npt.NDArray[np.bool_]:
         """For a condition: True where it holds; an error counts as False."""
         found = None if self.fast is None else self.fast(rows.arrow)
         if isinstance(found, pa.Array):
@@ -133,7 +133,7 @@ class Item:
         )
 
 
-def _row(rows: _Rows, at: int) -> int:
+def _row(rows: Rows, at: int) -> int:
     return at if rows.rows is None else int(rows.rows[at])
 
 
@@ -143,6 +143,8 @@ class Evaluator:
     Args:
         types: of all columns that may be read.
         where: the condition, or None.
+        tables: calls of table functions, whose values the others read as TABLE_n; each row becomes as many as the
+            longest of them has, the others being NULL where they have no more.
         keys, values: the columns of the result.
         key_columns: names of what does not come from the record's value.
         time: computes the output record's timestamp in milliseconds from the values, or None to keep ROWTIME.
@@ -152,6 +154,7 @@ class Evaluator:
         self,
         types: dict[str, SqlType],
         where: Typed | None,
+        tables: Sequence[Typed],
         keys: Sequence[Output],
         values: Sequence[Output],
         key_columns: frozenset[str] = frozenset(),
@@ -160,6 +163,7 @@ class Evaluator:
     ) -> None:
         self.types = types
         self.where = None if where is None else Item(where, "WHERE")
+        self.tables = [(call, Item(call.arguments[0], "SELECT")) for call in tables]
         self.keys = [Item(output.item, output.name) for output in keys]
         self.values = [Item(output.item, output.name) for output in values]
         self.key_schema = _schema(keys)
@@ -177,7 +181,57 @@ class Evaluator:
         errors: list[RowError] = []
         nulls = null_values if null_values is not None and null_values.any() else None
         kept = self._kept(batch, timestamps, nulls, errors)
-        rows = _Rows(batch, timestamps, kept, self.types)
+        if self.tables:
+            batch, timestamps, kept = self._exploded(batch, timestamps, kept, nulls, errors)
+            found: list[RowError] = []
+            answer = self._answer(batch, timestamps, None, None, found)
+            answer.errors = errors + [
+                (int(kept[row]), label, text) for row, label, text in answer.errors
+            ]
+            answer.rows = kept[answer.rows]
+            return answer
+        return self._answer(batch, timestamps, kept, nulls, errors)
+
+    def _exploded(
+        self,
+        batch: pa.RecordBatch,
+        timestamps: Indices,
+        kept: Indices | None,
+        nulls: npt.NDArray[np.bool_] | None,
+        errors: list[RowError],
+    ) -> tuple[pa.RecordBatch, Indices, Indices]:
+        """The rows that table functions make, with their columns, and the position of the row that each came from."""
+        at = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
+        if nulls is not None:
+            at = at[~nulls[at]]
+        rows = Rows(batch, timestamps, at, self.types)
+        made = []
+        for call, item in self.tables:
+            assert item.item.type is not None
+            given = to_python(item.array(rows, errors), item.item.type)
+            made.append([call.detail(value) for value in given])
+        counts = [max(map(len, of)) for of in zip(*made, strict=True)]
+        source = np.repeat(at, counts)
+        batch = batch.take(pa.array(source))
+        for n, ((call, _), lists) in enumerate(zip(self.tables, made, strict=True)):
+            values = [
+                of[k] if k < len(of) else None
+                for of, count in zip(lists, counts, strict=True)
+                for k in range(count)
+            ]
+            assert call.type is not None
+            batch = batch.append_column(f"TABLE_{n}", from_python(values, call.type))
+        return batch, timestamps[source], source
+
+    def _answer(
+        self,
+        batch: pa.RecordBatch,
+        timestamps: Indices,
+        kept: Indices | None,
+        nulls: npt.NDArray[np.bool_] | None,
+        errors: list[RowError],
+    ) -> Evaluated:
+        rows = Rows(batch, timestamps, kept, self.types)
         null_out = np.zeros(rows.size, np.bool_)
         if nulls is not None and self.where is None:
             null_out = nulls
@@ -199,14 +253,14 @@ class Evaluator:
         if self.where is None:
             return None
         before = None if nulls is None else np.flatnonzero(~nulls)
-        rows = _Rows(batch, timestamps, before, self.types)
+        rows = Rows(batch, timestamps, before, self.types)
         mask = self.where.mask(rows, errors)
         if before is None:
             return None if mask.all() else np.flatnonzero(mask)
         return before[mask]
 
     def _keyed(
-        self, rows: _Rows, null_out: npt.NDArray[np.bool_], errors: list[RowError]
+        self, rows: Rows, null_out: npt.NDArray[np.bool_], errors: list[RowError]
     ) -> pa.RecordBatch:
         """The key columns; what is computed from the value of a record without one is NULL."""
         arrays = []
@@ -221,7 +275,7 @@ class Evaluator:
         self,
         batch: pa.RecordBatch,
         timestamps: Indices,
-        rows: _Rows,
+        rows: Rows,
         null_out: npt.NDArray[np.bool_],
         errors: list[RowError],
     ) -> pa.RecordBatch:
@@ -230,7 +284,7 @@ class Evaluator:
             arrays = [item.array(rows, errors) for item in self.values]
             return _batch(arrays, self.value_schema, rows.size)
         some = np.flatnonzero(~null_out)
-        present = _Rows(batch, timestamps, some, self.types)
+        present = Rows(batch, timestamps, some, self.types)
         back = np.full(rows.size, -1, np.int64)
         back[some] = np.arange(len(some))
         spread = pa.array(back, mask=null_out)

@@ -18,7 +18,9 @@ from gradstream.engine.language.casts import widens
 from gradstream.engine.language.evaluation import Evaluator, Output
 from gradstream.engine.language.formatting import format_columns, format_expression, format_name
 from gradstream.engine.language.functions.java_time import timestamp_reader
+from gradstream.engine.language.grouping import Grouped, group
 from gradstream.engine.language.inserting import inserted
+from gradstream.engine.language.joining import Joined, join
 from gradstream.engine.language.lexer import error_at, place
 from gradstream.engine.language.projection import (
     RESERVED_COLUMNS,
@@ -27,9 +29,21 @@ from gradstream.engine.language.projection import (
     project,
     split_keys,
 )
-from gradstream.engine.language.query import QueryPlan, Step
+from gradstream.engine.language.query import Evaluate, QueryPlan, Step
 from gradstream.engine.language.schema_rules import check_format, check_no_maps
-from gradstream.engine.language.settings import Settings, make_format, read_settings
+from gradstream.engine.language.settings import (
+    Settings,
+    make_format,
+    read_settings,
+    read_window,
+)
+from gradstream.engine.language.starting import (
+    columns_read,
+    joined_reads,
+    not_started,
+    starter,
+    windowed_key,
+)
 from gradstream.engine.types import (
     BIGINT,
     BYTES,
@@ -71,6 +85,10 @@ class Planner:
         self.properties = properties
         self.infer = infer
         self.number = number
+        self.joined: Joined | None = None  # of the query being planned
+        self.missing_key: str | None = (
+            None  # what a persistent query over a join is told that shows no key
+        )
 
     def plan(self, body: tree.Body) -> actions.Action:
         rule = _RULES[type(body)]
@@ -104,8 +122,9 @@ class Planner:
                 'Failed to prepare statement: Missing required property "KAFKA_TOPIC" which has no default value.',
                 body.at,
             )
-        if settings.window_type is not None or settings.window_size is not None:
-            self.unsupported("a windowed source (WINDOW_TYPE)", body.at)
+        window = self.at_statement(
+            body.at, lambda: read_window(settings.window_type, settings.window_size)
+        )
         value_format = self.value_format(settings, body.at)
         key_format = self.key_format(settings, body.at)
         columns = tuple(self.column(element, body.kind) for element in body.elements)
@@ -120,7 +139,7 @@ class Planner:
         self.check_names(columns, body)
         source = Source(
             body.name, body.kind, columns, settings.topic, key_format, value_format,
-            self.timestamp(settings, columns, body.at), self.text, body.is_source,
+            self.timestamp(settings, columns, body.at), self.text, body.is_source, window,
         )  # fmt: skip
         self.check_formats(source, settings, body.at)
         topic = actions.TopicSettings(
@@ -350,28 +369,32 @@ class Planner:
 
     def source_of(self, query: tree.Query) -> tuple[Source, str]:
         """The one stream that a query reads, and its alias; everything else is refused by name."""
-        if isinstance(query.source, tree.Join):
-            self.unsupported("JOIN", query.source.at)
-        name = query.source.name
-        source = self.catalog.sources.get(name)
+        assert isinstance(query.source, tree.From)
+        source = self.found(query.source)
+        self.check_clauses(query)
+        return source, query.source.alias
+
+    def found(self, node: tree.From) -> Source:
+        source = self.catalog.sources.get(node.name)
         if source is None:
             raise self.unknown_source(
-                f"Failed to prepare statement: {name} does not exist.", name, query.source.at
+                f"Failed to prepare statement: {node.name} does not exist.", node.name, node.at
             )
-        for what, node in (
-            ("WINDOW", query.window),
-            ("GROUP BY", query.group_by[0] if query.group_by else None),
-            ("HAVING", query.having),
-        ):
-            if node is not None:
-                self.unsupported(what, getattr(node, "at", query.at))
-        if query.emit == "FINAL":
+        return source
+
+    def check_clauses(self, query: tree.Query) -> None:
+        """Clauses that need another one."""
+        for what, found in (("WINDOW", query.window), ("HAVING", query.having)):
+            if found is not None and not query.group_by:
+                raise self.error(
+                    "UNSUPPORTED",
+                    f"{what} clause requires a GROUP BY clause.",
+                    getattr(found, "at", query.at),
+                )
+        if query.emit == "FINAL" and query.window is None:
             raise self.error(
                 "UNSUPPORTED", "EMIT FINAL is only supported for windowed aggregations.", query.at
             )
-        if source.kind == "table":
-            self.unsupported(f"a query over a table ({name})", query.source.at)
-        return source, query.source.alias
 
     def unknown_source(self, message: str, name: str, at: tree.At) -> SqlError:
         return self.error("UNKNOWN_STREAM", message + self.did_you_mean(name), at)
@@ -403,14 +426,125 @@ class Planner:
                     query.at,
                 )
 
-    def projected(self, query: tree.Query) -> tuple[Projected, str]:
+    def projected(
+        self, query: tree.Query, statement: str = "SELECT"
+    ) -> tuple[Projected | Grouped, str]:
+        self.joined = None
+        if isinstance(query.source, tree.Join):
+            return self.projected_join(query, statement), ""
         source, alias = self.source_of(query)
-        return project(query, source, alias, self.catalog.types, self.script), alias
+        if not query.group_by:
+            found = project(query, source, alias, self.catalog.types, self.script, statement)
+            return found, alias
+        if source.value_format.name == "KAFKA":
+            raise self.error(
+                "UNSUPPORTED",
+                f"Source(s) {source.name} are using the 'KAFKA' value format. This format does not yet support "
+                "GROUP BY.",
+                query.at,
+            )
+        grouped = group(query, source, alias, self.catalog.types, self.script, self.properties)
+        self.check_aggregates(grouped, source)
+        return grouped, alias
+
+    def projected_join(self, query: tree.Query, statement: str) -> Projected | Grouped:
+        """A query over several sources, as one over their joined rows."""
+        self.check_clauses(query)
+        joined = join(query, self.found, self.catalog.types, self.script)
+        self.joined = joined
+        query, source = joined.query, joined.source
+        if query.group_by:
+            grouped = group(query, source, "", self.catalog.types, self.script, self.properties)
+            self.check_aggregates(grouped, source)
+            return grouped
+        if not query.partition_by:
+            source = self.keyed(joined)
+        return project(query, source, "", self.catalog.types, self.script, statement)
+
+    def keyed(self, joined: Joined) -> Source:
+        """The joined rows with the key that SELECT shows."""
+        shown = [
+            item.expression.name
+            for item in joined.query.items
+            if isinstance(item.expression, tree.Name)
+        ]
+        if joined.foreign:
+            return self.keyed_by_primary(joined, shown)
+        key = next((name for name in joined.viable if name in shown), None)
+        if key is None:
+            names = [joined.shown.get(name, name) for name in joined.viable]
+            several = len(names) > 1
+            more = (
+                f"\n{names[0]} was added as a synthetic key column because the join criteria did not match any "
+                "source column."
+                if joined.computed
+                else ""
+            )
+            self.missing_key = (
+                f"must include the join expression{'s' * several} {_either(names)} in its projection "
+                f"(eg, SELECT {names[0]}...).{more}"
+            )
+            key = joined.viable[0]
+        columns = tuple(
+            replace(column, role="key" if column.name == key else "value")
+            for column in joined.source.columns
+        )
+        return replace(joined.source, columns=columns)
+
+    def keyed_by_primary(self, joined: Joined, shown: list[str]) -> Source:
+        """A join by foreign key has the left table's key, all of it."""
+        left = joined.sources[0][0]
+        missing = [
+            column.name
+            for column, name in zip(left.key_columns, joined.viable, strict=True)
+            if name not in shown
+        ]
+        if missing:
+            several = "s" * (len(missing) > 1)
+            raise self.error(
+                "BAD_PROJECTION",
+                f"Primary key column{several} missing in projection. For foreign-key table-table joins, the projection "
+                f"must include all primary key columns from the left input table (`{left.name}`). "
+                f"Missing column{several}: {', '.join(f'`{name}`' for name in missing)}.",
+                joined.query.at,
+            )
+        columns = tuple(
+            replace(column, role="key" if column.name in joined.viable else "value")
+            for column in joined.source.columns
+        )
+        return replace(joined.source, columns=columns)
+
+    def check_aggregates(self, grouped: Grouped, source: Source) -> None:
+        """Can the rows of this source go into these aggregates, and out again?"""
+        at = grouped.query.at
+        if source.kind == "table":
+            if grouped.query.window is not None:
+                raise self.error("UNSUPPORTED", "WINDOW clause is only supported for streams.", at)
+            never = list(
+                dict.fromkeys(of.name for of in grouped.aggregates if of.function.undo is None)
+            )
+            if never:
+                listed = " and ".join(filter(None, [", ".join(never[:-1]), never[-1]]))
+                raise self.error(
+                    "BAD_AGGREGATE",
+                    f"The aggregation function{'s' * (len(never) > 1)} {listed} cannot be applied to a table source, "
+                    "only to a stream source.",
+                    at,
+                )
+        if source.value_format.name == "DELIMITED" and not all(
+            of.function.plain for of in grouped.aggregates
+        ):
+            raise self.error(
+                "BAD_AGGREGATE",
+                "One of the functions used in the statement has an intermediate type that the value format can not "
+                "handle. Please remove the function or change the format.",
+                at,
+            )
 
     def query_plan(
         self,
         query_id: str,
-        projected: Projected,
+        projected: Projected | Grouped,
         keys: tuple[Output, ...],
         values: tuple[Output, ...],
         *,
@@ -418,14 +552,13 @@ class Planner:
         limit: int | None = None,
     ) -> QueryPlan:
         source = projected.source
-        read: set[str] = set() if projected.where is None else projected.where.columns()
-        for output in (*keys, *values):
-            read |= output.item.columns()
+        read = columns_read(projected, keys, values)
         headers = {column.name for column in source.columns if column.role == "header"}
         columns = tuple(
             column.name
             for column in source.columns
-            if column.name in read and column.role != "header"
+            if (column.name in read and column.role != "header")
+            or (source.kind == "table" and column.role == "key")
         )
         pseudo = frozenset(
             name for name in read if name in headers or name not in {c.name for c in source.columns}
@@ -436,16 +569,32 @@ class Planner:
         made = tuple(
             [Column(k.name, k.type, "key") for k in keys] + [Column(v.name, v.type) for v in values]
         )
-        evaluate = Evaluator(
-            projected.columns,
-            projected.where,
-            keys,
-            values,
-            frozenset(_not_from_value(source)),
-            time,
-        )
+        evaluate: Evaluate = not_started
+        if source.kind == "stream" and not isinstance(projected, Grouped):
+            evaluate = Evaluator(
+                projected.columns,
+                projected.where,
+                projected.tables,
+                keys,
+                values,
+                frozenset(_not_from_value(source)),
+                time,
+            )
         steps = self.steps(query_id, projected, made, sink, limit)
-        return QueryPlan(query_id, (source,), columns, pseudo, made, limit, steps, evaluate)
+        start = None
+        if self.joined is not None:
+            start = starter(projected, read, keys, values, time, self.joined)
+            sources = tuple(of for of, _ in self.joined.sources)
+            parts = tuple(
+                _part(of, names)
+                for of, names in zip(sources, joined_reads(self.joined, read), strict=True)
+            )
+            return QueryPlan(
+                query_id, sources, columns, pseudo, made, limit, steps, not_started, start, parts
+            )
+        if source.kind == "table" or isinstance(projected, Grouped):
+            start = starter(projected, read, keys, values, time)
+        return QueryPlan(query_id, (source,), columns, pseudo, made, limit, steps, evaluate, start)
 
     def steps(
         self,
@@ -461,10 +610,24 @@ class Planner:
             f"{source.name} | Topic: {source.topic} | Schema: {format_columns(source.columns)} | "
             f"Logger: {query_id}.KsqlTopic.Source",
         )
+        if self.joined is not None:
+            step = self.join_steps(query_id, self.joined)
         if projected.query.where is not None:
             detail = f"{format_expression(projected.query.where)} | Logger: {query_id}.WhereFilter"
             step = Step("FILTER", detail, (step,))
-        if projected.repartitioned:
+        if isinstance(projected, Grouped):
+            by = ", ".join(map(format_expression, projected.query.group_by))
+            named = ", ".join(dict.fromkeys(of.name for of in projected.aggregates))
+            window = projected.query.window
+            shown = f" | Window: {window.kind} {window.size.text}" if window else ""
+            detail = f"{named} by {by}{shown} | Logger: {query_id}.Aggregate"
+            step = Step("AGGREGATE", detail, (step,))
+            if projected.query.having is not None:
+                detail = (
+                    f"{format_expression(projected.query.having)} | Logger: {query_id}.HavingFilter"
+                )
+                step = Step("FILTER", detail, (step,))
+        elif projected.repartitioned:
             by = ", ".join(map(format_expression, projected.query.partition_by))
             step = Step("REKEY", f"{by} | Logger: {query_id}.PartitionBy", (step,))
         step = Step(
@@ -476,9 +639,21 @@ class Planner:
             step = Step("SINK", f"{sink.name} | Topic: {sink.topic}", (step,))
         return step
 
+    def join_steps(self, query_id: str, joined: Joined) -> Step:
+        def read(source: Source, alias: str) -> Step:
+            return Step("SOURCE", f"{source.name} as {alias} | Topic: {source.topic}")
+
+        step = read(*joined.sources[0])
+        for joint, (source, alias) in zip(joined.joints, joined.sources[1:], strict=True):
+            on = format_expression(joint.node.on)
+            how = f"{joint.node.kind} on {on} | Logger: {query_id}.Join"
+            step = Step("JOIN", how, (step, read(source, alias)))
+        return step
+
     def select(self, query: tree.Query) -> actions.StartQuery:
         if query.emit is None:
             self.check_pull(query)
+        self.check_transient(query)
         projected, _ = self.projected(query)
         name = projected.source.name
         query_id = f"transient_{name}_{secrets.randbits(62)}"
@@ -486,11 +661,20 @@ class Planner:
         plan = self.query_plan(query_id, projected, (), projected.items, limit=query.limit)
         return actions.StartQuery(self.text, plan, "push" if query.emit else "pull")
 
+    def check_transient(self, query: tree.Query) -> None:
+        """A SELECT by itself does not keep what it has seen."""
+        where = "outside CREATE … AS SELECT"
+        if isinstance(query.source, tree.Join):
+            self.unsupported(f"JOIN {where}", query.source.at)
+        if query.group_by:
+            self.unsupported(f"GROUP BY {where}", getattr(query.group_by[0], "at", query.at))
+        source = self.catalog.sources.get(query.source.name)
+        if source is not None and source.kind == "table":
+            self.unsupported(f"a query over a table ({source.name}) {where}", query.source.at)
+
     def create_as_select(self, body: tree.CreateAsSelect) -> actions.Action:
         if (found := self.existing(body.name, body)) is not None:
             return found
-        if body.kind == "table":
-            self.unsupported("CREATE TABLE AS SELECT", body.at)
         if body.query.limit is not None:
             raise self.error(
                 "UNSUPPORTED",
@@ -498,15 +682,43 @@ class Planner:
                 body.at,
             )
         settings = self.settings(body.settings, body.at)
-        projected, alias = self.projected(body.query)
+        statement = f"CREATE {body.kind.upper()} AS SELECT"
+        projected, alias = self.projected(body.query, statement)
+        self.check_kind(body, projected)
+        if projected.source.kind == "table" and projected.source.window is not None:
+            raise self.error(
+                "UNSUPPORTED",
+                "KSQL does not support persistent queries on windowed tables.",
+                body.at,
+            )
+        self.check_join_key(body)
         keys, values = split_keys(projected, body.name, alias, self.script, self.keys_optional())
         sink = self.sink(body, settings, projected, keys, values)
-        query_id = f"CSAS_{body.name}_{self.number}"
+        query_id = f"C{body.kind[0].upper()}AS_{body.name}_{self.number}"
         plan = self.query_plan(query_id, projected, keys, values, sink=sink)
         topic = actions.TopicSettings(
             sink.topic, settings.partitions, settings.replicas, settings.retention_ms
         )
         return actions.StartQuery(self.text, plan, "persistent", sink, True, topic, body.replace)
+
+    def check_kind(self, body: tree.CreateAsSelect, projected: Projected | Grouped) -> None:
+        made = "table" if isinstance(projected, Grouped) else projected.source.kind
+        if made == body.kind:
+            return
+        raise self.error(
+            "TYPE_MISMATCH",
+            f"Invalid result type. Your SELECT query produces a {made.upper()}. Please use CREATE {made.upper()} AS "
+            "SELECT statement instead.",
+            body.at,
+        )
+
+    def check_join_key(self, body: tree.CreateAsSelect | tree.InsertSelect) -> None:
+        if self.missing_key is not None:
+            raise self.error(
+                "BAD_PROJECTION",
+                f"The query used to build `{body.name}` {self.missing_key}",
+                body.at,
+            )
 
     def keys_optional(self) -> bool:
         """ksqlDB's newer planner, off unless asked for, lets a stream drop its key."""
@@ -534,6 +746,7 @@ class Planner:
             self.sink_value_format(settings, source, body.at),
             self.timestamp(settings, columns, body.at),
             self.text,
+            window=windowed_key(projected),
         )
         self.check_formats(sink, settings, body.at)
         return sink
@@ -602,6 +815,7 @@ class Planner:
                 "UNSUPPORTED", f"Cannot insert into read-only {sink.kind}: {sink.name}", body.at
             )
         projected, alias = self.projected(body.query)
+        self.check_join_key(body)
         keys, values = split_keys(projected, body.name, alias, self.script)
         keys, values = self.fitted(sink, keys, values, body.at)
         query_id = f"INSERTQUERY_{self.number}"
@@ -886,6 +1100,20 @@ class Planner:
 
     def refuse(self, body: tree.Unsupported) -> NoReturn:
         self.unsupported(body.what, body.at)
+
+
+def _part(source: Source, names: dict[str, str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """What a join reads of a source: (columns, pseudo columns and those from headers)."""
+    kept = {column.name for column in source.columns if column.role != "header"}
+    own = list(names.values())
+    return (
+        tuple(name for name in own if name in kept),
+        frozenset(name for name in own if name not in kept),
+    )
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _not_from_value(source: Source) -> set[str]:

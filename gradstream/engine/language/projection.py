@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.language import tree
-from gradstream.engine.language.analyze import PSEUDO, Analyzer, Typed
+from gradstream.engine.language.analyze import PSEUDO, WINDOW_BOUNDS, Analyzer, Typed
 from gradstream.engine.language.evaluation import Output
 from gradstream.engine.language.formatting import format_expression, format_name
 from gradstream.engine.language.lexer import error_at
@@ -33,40 +33,94 @@ class Projected:
     Attributes:
         columns: everything that can be read, by name, pseudo columns included.
         keys: the key that the rows have after PARTITION BY.
-        repartitioned: is there a PARTITION BY?
+        repartitioned: what made the key, ``partitioning`` or ``grouping``; nothing where it is the source's.
         items: the columns of the result in the order of SELECT.
+        tables: calls of table functions, to which ``items`` refer as TABLE_n.
     """
 
     source: Source
     columns: dict[str, SqlType]
     where: Typed | None
     keys: tuple[Key, ...]
-    repartitioned: bool
+    repartitioned: str
     items: tuple[Output, ...]
     query: tree.Query
+    tables: tuple[Typed, ...] = ()
+
+    @property
+    def source_names(self) -> set[str]:
+        return {column.name for column in self.source.columns}
 
 
 def project(
-    query: tree.Query, source: Source, alias: str, types: dict[str, SqlType], text: str
+    query: tree.Query,
+    source: Source,
+    alias: str,
+    types: dict[str, SqlType],
+    text: str,
+    statement: str = "SELECT",
 ) -> Projected:
     """
     Raises:
         SqlError: what analysis refuses.
     """
+    check_reserved(query, text)
     columns = {column.name: column.type for column in source.columns}
-    readable = {**columns, **PSEUDO}
+    known = readable(source)
     qualifiers = tuple(dict.fromkeys((alias, source.name))) if alias == source.name else (alias,)
-    analyzer = Analyzer(text, readable, qualifiers, types)
+    analyzer = Analyzer(text, known, qualifiers, types, statement=statement)
     where = None if query.where is None else analyzer.where(query.where)
-    namer = _Namer(columns)
+    namer = Namer(columns)
     keys = _keys(query, source, analyzer, namer, text)
     items = list(_items(query, source, keys, analyzer, namer, text))
+    tables: list[Typed] = []
+    items = [Output(of.name, of.type, _without_tables(of.item, tables)) for of in items]
+    if tables and source.kind == "table":
+        raise error_at(
+            "UNSUPPORTED", "Table source is not supported with table functions", text, query.at
+        )
+    known |= {f"TABLE_{n}": of.type for n, of in enumerate(tables) if of.type is not None}
     if query.partition_by:
-        keys = _renamed(keys, items)
-    return Projected(source, readable, where, keys, bool(query.partition_by), tuple(items), query)
+        keys = renamed(keys, items)
+    made_by = "partitioning" if query.partition_by else ""
+    return Projected(source, known, where, keys, made_by, tuple(items), query, tuple(tables))
 
 
-class _Namer:
+def _without_tables(item: Typed, tables: list[Typed]) -> Typed:
+    """An item with references to the calls of table functions in their place; the calls go to ``tables``."""
+    if item.kind == "table":
+        if item not in tables:
+            tables.append(item)
+        return Typed("column", item.type, detail=f"TABLE_{tables.index(item)}", node=item.node)
+    if not item.arguments:
+        return item
+    arguments = tuple(_without_tables(argument, tables) for argument in item.arguments)
+    return replace(item, arguments=arguments)
+
+
+def readable(source: Source) -> dict[str, SqlType]:
+    """Everything that can be read of a row of a source, by name."""
+    columns = {column.name: column.type for column in source.columns}
+    bounds = WINDOW_BOUNDS if source.window is not None else {}
+    return {**columns, **PSEUDO, **bounds}
+
+
+def check_reserved(query: tree.Query, text: str) -> None:
+    """A window bound needs another name in the result."""
+    for item in query.items:
+        if not isinstance(item.expression, tree.Name) or query.emit is not None:
+            continue
+        name = item.expression.name
+        if name in WINDOW_BOUNDS and item.alias in (None, name):
+            raise error_at(
+                "RESERVED_NAME",
+                f"Reserved column name in select: `{name}`. Please remove or alias the column.",
+                text,
+                item.at,
+            )
+
+
+class Namer:
     """Names for what has none: KSQL_COL_n, and fields that would clash."""
 
     def __init__(self, taken: Iterable[str]) -> None:
@@ -89,7 +143,7 @@ class _Namer:
 
 
 def _keys(
-    query: tree.Query, source: Source, analyzer: Analyzer, namer: _Namer, text: str
+    query: tree.Query, source: Source, analyzer: Analyzer, namer: Namer, text: str
 ) -> tuple[Key, ...]:
     if not query.partition_by:
         return tuple(
@@ -125,7 +179,7 @@ def _items(
     source: Source,
     keys: tuple[Key, ...],
     analyzer: Analyzer,
-    namer: _Namer,
+    namer: Namer,
     text: str,
 ) -> Iterable[Output]:
     for item in query.items:
@@ -146,10 +200,10 @@ def _items(
             typed = analyzer.select(item.expression)
             if typed.type is None:
                 raise AssertionError("select() refuses NULL")
-            yield Output(_alias(item, typed, keys, namer, text), typed.type, typed)
+            yield Output(item_name(item, typed, keys, namer, text), typed.type, typed)
 
 
-def _alias(item: tree.Item, typed: Typed, keys: tuple[Key, ...], namer: _Namer, text: str) -> str:
+def item_name(item: tree.Item, typed: Typed, keys: tuple[Key, ...], namer: Namer, text: str) -> str:
     if item.alias is not None:
         if item.alias in RESERVED_COLUMNS:
             raise error_at(
@@ -175,7 +229,7 @@ def _star(
     source: Source,
     keys: tuple[Key, ...],
     analyzer: Analyzer,
-    namer: _Namer,
+    namer: Namer,
     text: str,
 ) -> Iterable[Output]:
     if item.source is not None and item.source not in analyzer.qualifiers:
@@ -206,7 +260,7 @@ def _unkeyed(source: Source) -> Sequence[Column]:
     return [column for column in source.columns if column.role != "key"]
 
 
-def _renamed(keys: tuple[Key, ...], items: Sequence[Output]) -> tuple[Key, ...]:
+def renamed(keys: tuple[Key, ...], items: Sequence[Output]) -> tuple[Key, ...]:
     """Keys take the name under which SELECT shows them."""
     found = []
     for key in keys:
@@ -256,6 +310,16 @@ def split_keys(
             missing.append(key)
             continue
         if len(shown) > 1:
+            if projected.repartitioned == "grouping":
+                names = " and ".join(f"`{projected.items[n].name}`" for n in shown)
+                raise error_at(
+                    "BAD_PROJECTION",
+                    f"The projection contains a key column more than once: {names}.\n"
+                    "Each key column must only be in the projection once. If you intended to copy the key into the "
+                    "value, then consider using the AS_VALUE function to indicate which key reference should be copied.",
+                    text,
+                    at,
+                )
             names = " and ".join(projected.items[n].name for n in shown)
             raise error_at(
                 "BAD_PROJECTION",
@@ -268,7 +332,7 @@ def split_keys(
         keys.append(projected.items[shown[0]])
         chosen.add(shown[0])
     if missing and not keys_optional:
-        raise _missing_keys(projected, sink, alias, text)
+        raise _missing_keys(projected, missing, sink, alias, text)
     values = tuple(item for n, item in enumerate(projected.items) if n not in chosen)
     for item in values:
         if item.name in RESERVED_COLUMNS:
@@ -278,19 +342,28 @@ def split_keys(
                 text,
                 at,
             )
-    _check_duplicates(keys, values, text, at)
+    _check_duplicates(keys, values, text, at, projected.repartitioned == "grouping")
     if not values:
         raise error_at("BAD_PROJECTION", "The projection contains no value columns.", text, at)
     return tuple(keys), values
 
 
-def _missing_keys(projected: Projected, sink: str, alias: str, text: str) -> SqlError:
-    several = len(projected.keys) > 1
+def _missing_keys(
+    projected: Projected, missing: list[Key], sink: str, alias: str, text: str
+) -> SqlError:
+    if projected.repartitioned != "grouping":
+        missing = list(projected.keys)
+    several = len(missing) > 1
     if projected.repartitioned:
-        names = [qualified(key.node, alias) for key in projected.keys]
-        what = f"partitioning expression{'s' * several}"
+        names = [
+            qualified(key.node, alias)
+            if projected.repartitioned == "partitioning"
+            else format_expression(key.node)
+            for key in missing
+        ]
+        what = f"{projected.repartitioned} expression{'s' * several}"
     else:
-        names = [format_name(key.name) for key in projected.keys]
+        names = [format_name(key.name) for key in missing]
         what = f"key column{'s' * several}"
     listed = names[0] if not several else ", ".join(names[:-1]) + " and " + names[-1]
     example = ", ".join(names)
@@ -304,11 +377,22 @@ def _missing_keys(projected: Projected, sink: str, alias: str, text: str) -> Sql
 
 
 def _check_duplicates(
-    keys: Sequence[Output], values: Sequence[Output], text: str, at: tree.At
+    keys: Sequence[Output],
+    values: Sequence[Output],
+    text: str,
+    at: tree.At,
+    grouped: bool,
 ) -> None:
     check_unique(values, "value", text, at)
     names = {item.name for item in keys}
     for item in values:
+        if item.name in names and grouped:
+            raise error_at(
+                "BAD_PROJECTION",
+                f"Duplicate value columns found in schema: `{item.name}` {item.type}",
+                text,
+                at,
+            )
         if item.name in names:
             raise error_at(
                 "BAD_PROJECTION",

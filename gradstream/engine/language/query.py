@@ -12,7 +12,7 @@ that are read (ROWPARTITION int32, ROWOFFSET int64). ROWTIME comes from ``timest
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +24,7 @@ from gradstream.engine.catalog import Column, Source
 RowError: TypeAlias = tuple[int, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evaluated:
     """What a query makes of a batch.
 
@@ -35,6 +35,7 @@ class Evaluated:
         timestamps: int64, shape (m,), milliseconds, of the output records.
         null_values: bool, shape (m,).
         errors: (row in the batch, item or clause, message), for the processing log.
+        windows: (start, end) in milliseconds of the window that belongs to each row's key, None where there are none.
     """
 
     keys: pa.RecordBatch
@@ -43,6 +44,16 @@ class Evaluated:
     timestamps: npt.NDArray[np.int64]
     null_values: npt.NDArray[np.bool_]
     errors: list[RowError]
+    windows: list[tuple[int, int]] | None = None
+
+
+Evaluate: TypeAlias = Callable[
+    [pa.RecordBatch, npt.NDArray[np.int64], npt.NDArray[np.bool_] | None], Evaluated
+]
+
+
+Started: TypeAlias = Callable[[int], Evaluate]
+"""A query with nothing kept yet: from the number of a source to what takes that source's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,8 @@ class QueryPlan:
         limit: rows after which a transient query ends, or None.
         steps: the tree that EXPLAIN prints.
         evaluate: (batch, timestamps int64 (n,) of the records, null_values bool (n,) or None) -> Evaluated.
+        parts: of a join, what is read of each of ``sources``: (columns, pseudo); empty for a query over one source.
+        start: for a query that keeps something of the rows it has seen: makes ``evaluate`` with nothing kept yet.
     """
 
     query_id: str
@@ -82,9 +95,16 @@ class QueryPlan:
     output: tuple[Column, ...]
     limit: int | None
     steps: Step
-    evaluate: Callable[
-        [pa.RecordBatch, npt.NDArray[np.int64], npt.NDArray[np.bool_] | None], Evaluated
-    ] = field(compare=False, repr=False)
+    evaluate: Evaluate = field(compare=False, repr=False)
+    start: Callable[[], Started] | None = field(default=None, compare=False, repr=False)
+    parts: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
+
+    def part(self, number: int) -> QueryPlan:
+        """The plan as the input of one source sees it."""
+        if not self.parts:
+            return self
+        columns, pseudo = self.parts[number]
+        return replace(self, sources=(self.sources[number],), columns=columns, pseudo=pseudo)
 
     @property
     def source(self) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gradstream.engine.catalog import Format
+from gradstream.engine.catalog import Format, WindowedKey
 from gradstream.engine.language import tree
 from gradstream.engine.language.analyze import nearest
 from gradstream.errors import SqlError
@@ -101,6 +101,51 @@ def read_settings(given: Mapping[str, tree.Setting]) -> Settings:
         window_type=texts.get("WINDOW_TYPE"),
         window_size=texts.get("WINDOW_SIZE"),
     )
+
+
+def read_window(kind: str | None, size: str | None) -> WindowedKey | None:
+    """The windows that WINDOW_TYPE and WINDOW_SIZE tell of.
+
+    Raises:
+        SqlError: BAD_SETTING.
+    """
+    if kind is None:
+        if size is None:
+            return None
+        raise _bad("'WINDOW_SIZE' should not be set where there is no 'WINDOW_TYPE'.")
+    match kind.strip().upper():
+        case "SESSION":
+            if size is not None:
+                raise _bad("'WINDOW_SIZE' should not be set for SESSION windows.")
+            return WindowedKey("SESSION")
+        case "TUMBLING" | "HOPPING" as known:
+            if size is None:
+                raise _bad(
+                    f"{known} windows require 'WINDOW_SIZE' to be provided in the WITH clause. "
+                    "For example: 'WINDOW_SIZE'='10 SECONDS'"
+                )
+            return WindowedKey("TUMBLING" if known == "TUMBLING" else "HOPPING", _duration(size))
+    raise _bad(
+        f"Configuration WINDOW_TYPE is invalid: {kind}. Value must be one of: SESSION, TUMBLING, HOPPING"
+    )
+
+
+_UNITS = {"MILLISECOND": 1, "SECOND": 1000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
+
+
+def _duration(text: str) -> int:
+    """Milliseconds of a text such as ``30 seconds``."""
+    wrong = f"Configuration WINDOW_SIZE is invalid: Invalid duration: '{text}'. "
+    words = text.split()
+    if len(words) != 2:
+        raise _bad(wrong + "Expected format: '<number> <unit>'")
+    number, unit = words[0], words[1].upper()
+    scale = _UNITS.get(unit.removesuffix("S"))
+    if scale is None:
+        raise _bad(wrong + f"Unknown time unit: '{unit}'")
+    if not number.isdecimal():
+        raise _bad(wrong + f"Invalid number: '{number}'")
+    return int(number) * scale
 
 
 def _text(value: tree.Setting, name: str) -> str:

@@ -5,6 +5,7 @@ No Kafka here: a query thread gives it what it fetched and sends what comes out,
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.engine import types
-from gradstream.engine.catalog import Column, Source
+from gradstream.engine.catalog import Column, Source, WindowedKey
 from gradstream.engine.language.actions import InsertValues
-from gradstream.engine.language.query import Evaluated, QueryPlan, Step
+from gradstream.engine.language.analyze import WINDOW_BOUNDS
+from gradstream.engine.language.query import Evaluate, Evaluated, QueryPlan, Step
 from gradstream.engine.rows import serdes
 from gradstream.engine.rows.event_time import EventTime
 from gradstream.engine.rows.processing_log import Logger
@@ -49,8 +51,15 @@ class Input:
         plan: tells which columns, and which of the record's own properties.
     """
 
-    def __init__(self, plan: QueryPlan, registry: Registry | None, logger: Logger) -> None:
+    def __init__(
+        self,
+        plan: QueryPlan,
+        registry: Registry | None,
+        logger: Logger,
+        evaluate: Evaluate | None = None,
+    ) -> None:
         self.plan = plan
+        self.plan_of_rows = evaluate or plan.evaluate
         self.logger = logger
         source = plan.source
         self.has_key = bool(source.key_columns)
@@ -64,6 +73,7 @@ class Input:
             if column.role == "header" and column.name in (*plan.pseudo, *plan.columns)
         ]
         self.needs_headers = bool(self.from_headers)
+        self.windows: list[tuple[int, int]] | None = None  # of the records being read
 
     def evaluate(self, records: Records) -> tuple[Evaluated, npt.NDArray[np.int64], list[bytes]]:
         """What the plan makes of the records.
@@ -79,7 +89,10 @@ class Input:
             timestamps, batch, rows = self._event_time(records, batch, rows, timestamps, log)
         batch = self._with_own_columns(records, batch, rows)
         nulls = np.asarray(records.value.is_null())[rows] if records.value.null_count else None
-        answer = self.plan.evaluate(batch, timestamps, nulls)
+        answer = self.plan_of_rows(batch, timestamps, nulls)
+        if self.windows is not None and answer.windows is None:
+            of_rows = self.windows
+            answer.windows = [of_rows[row] for row in rows[answer.rows].tolist()]
         for row, step, message in answer.errors:
             log.append(self.logger.failed(records, int(rows[row]), step, message))
         return answer, rows, log
@@ -88,11 +101,15 @@ class Input:
         self, records: Records, log: list[bytes]
     ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
         """Key and value columns of the rows where both could be read."""
+        self.windows = None
         values = self.values.decode(records.value)
         self._log_unreadable(records, "value", values.codes, values.reason, log)
         if not self.has_key:
             return values.batch, values.rows
-        keys = self.keys.decode(records.key)
+        raw = records.key
+        if self.plan.source.window is not None:
+            raw, self.windows = unwindowed(raw, self.plan.source.window)
+        keys = self.keys.decode(raw)
         self._log_unreadable(records, "key", keys.codes, keys.reason, log)
         batches, rows = [keys.batch, values.batch], values.rows
         if len(keys.rows) < len(records) or len(values.rows) < len(records):
@@ -147,6 +164,10 @@ class Input:
             batch = batch.append_column("ROWPARTITION", pa.array(records.partition[rows]))
         if "ROWOFFSET" in self.plan.pseudo:
             batch = batch.append_column("ROWOFFSET", pa.array(records.offset[rows]))
+        if self.windows is not None:
+            for n, name in enumerate(WINDOW_BOUNDS):
+                bounds = [self.windows[row][n] for row in rows.tolist()]
+                batch = batch.append_column(name, pa.array(bounds, pa.int64()))
         for column in self.from_headers:
             values = [_header(column, records.headers(row)) for row in rows.tolist()]
             batch = batch.append_column(column.name, types.from_python(values, column.type))
@@ -165,6 +186,39 @@ def _header(column: Column, headers: list[tuple[str, bytes | None]]) -> Any:
 _UNWRITABLE = (ValueError, TypeError, ArithmeticError, DataError, pa.ArrowException)
 
 
+def windowed(
+    keys: pa.BinaryArray, windows: list[tuple[int, int]], kind: WindowedKey
+) -> pa.BinaryArray:
+    """Keys with their windows behind them, as Kafka Streams writes them: a session's end, then the start, 8 bytes each."""
+    session = kind.kind == "SESSION"
+    made = [
+        None
+        if key is None
+        else key + (struct.pack(">qq", end, start) if session else struct.pack(">q", start))
+        for key, (start, end) in zip(keys.to_pylist(), windows, strict=True)
+    ]
+    return pa.array(made, pa.binary())
+
+
+def unwindowed(
+    keys: pa.BinaryArray, kind: WindowedKey
+) -> tuple[pa.BinaryArray, list[tuple[int, int]]]:
+    """The reverse; a key too short to hold a window stays as it is, and its window is (0, 0)."""
+    session, size = kind.kind == "SESSION", kind.size or 0
+    behind = 16 if session else 8
+    plain: list[bytes | None] = []
+    windows = []
+    for key in keys.to_pylist():
+        if key is None or len(key) < behind:
+            plain.append(key)
+            windows.append((0, 0))
+            continue
+        plain.append(key[:-behind])
+        start = struct.unpack(">q", key[-8:])[0]
+        windows.append((start, struct.unpack(">q", key[-16:-8])[0] if session else start + size))
+    return pa.array(plain, pa.binary()), windows
+
+
 def _has_step(step: Step, name: str) -> bool:
     return step.name == name or any(_has_step(inner, name) for inner in step.inputs)
 
@@ -175,13 +229,21 @@ class Pipeline:
     def __init__(
         self, plan: QueryPlan, sink: Source, registry: Registry | None, logger: Logger
     ) -> None:
-        self.input = Input(plan, registry, logger)
+        started = plan.start() if plan.start else None
+        self.inputs = [
+            Input(plan.part(number), registry, logger, started(number) if started else None)
+            for number in range(len(plan.sources))
+        ]
+        self.input = self.inputs[0]
+        self.of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
         self.sink = sink
         self.rekeyed = _has_step(plan.steps, "REKEY")
         self.keys = serdes.key_encoder(sink, registry)
         self.values = serdes.value_encoder(sink, registry)
 
     def run(self, records: Records) -> Output:
+        if len(self.inputs) > 1 and len(records):
+            self.input = self.inputs[self.of_topic[records.topics[records.topic[0]]]]
         answer, rows, log = self.input.evaluate(records)
         rows = rows[answer.rows]
         no_key = self._without_key(records, rows)
@@ -200,6 +262,8 @@ class Pipeline:
         keys = self.keys.encode(
             answer.keys.slice(start, count), None if no_key is None else no_key[chosen]
         )
+        if answer.windows is not None and self.sink.window is not None:
+            keys = windowed(keys, answer.windows[chosen], self.sink.window)
         values = self.values.encode(
             answer.values.slice(start, count), nulls if nulls.any() else None
         )
@@ -241,7 +305,7 @@ class Pipeline:
         self, records: Records, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_] | None:
         """A record without key stays so; PARTITION BY makes a key of every row, if of nulls."""
-        if self.rekeyed or not records.key.null_count:
+        if self.rekeyed or self.input.plan.start or not records.key.null_count:
             return None
         null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows]
         return null

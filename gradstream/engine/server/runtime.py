@@ -270,6 +270,12 @@ class Engine:
                 ):
                     raise SqlError("TOPIC_MISSING", topic.missing_message)
                 new.add(topic.name)
+            case StartQuery(query=query) if query.start is not None:
+                raise SqlError(
+                    "UNSUPPORTED",
+                    "a query over a table, with GROUP BY or with JOIN keeps what it has seen, and this server cannot "
+                    "bring that back after a restart yet; gradstream qtt runs it, and so does ksqlDB",
+                )
             case StartQuery(topic=TopicSettings() as topic):
                 new.add(topic.name)
                 for source in action.query.sources:

@@ -244,7 +244,7 @@ def test_access_to_what_is_nested(value: Value) -> None:
         ("X.NAME", "UNKNOWN_STREAM", "'X' is not a valid stream/table name or alias."),
         ("NULL", "TYPE_MISMATCH", "Can't infer a type of null."),
         ("CAST(I AS MINE)", "UNKNOWN_TYPE", "Cannot resolve unknown type: MINE"),
-        ("SUM(I)", "UNSUPPORTED", "SUM is not supported yet"),
+        ("SUM(I)", "BAD_AGGREGATE", "[SUM(I)] without a GROUP BY clause"),
     ],
 )  # fmt: skip
 def test_what_is_refused(type_of: TypeOf, expression: str, code: str, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradstream.engine.language.functions import (
+    aggregates,
     collections,
     comparison,
     json,
@@ -11,6 +12,7 @@ from gradstream.engine.language.functions import (
     null_handling,
     regexp,
     string,
+    tables,
     time,
     url,
 )
@@ -26,15 +28,23 @@ from gradstream.engine.language.functions.registry import (
     reserve,
 )
 
-LOADED = (collections, comparison, json, mask, math, null_handling, regexp, string, time, url)
-
-reserve(
-    "AGGREGATE",
-    "AGGREGATE",
-    *"AVG ATTR COLLECT_LIST COLLECT_SET CORRELATION COUNT COUNT_DISTINCT EARLIEST_BY_OFFSET HISTOGRAM".split(),
-    *"LATEST_BY_OFFSET MAX MIN STDDEV_SAMP STDDEV_SAMPLE SUM TOPK TOPKDISTINCT".split(),
+LOADED = (
+    aggregates,
+    collections,
+    comparison,
+    json,
+    mask,
+    math,
+    null_handling,
+    regexp,
+    string,
+    tables,
+    time,
+    url,
 )
-reserve("TABLE", "TABLE", "EXPLODE", "CUBE_EXPLODE")
+
+reserve("AGGREGATE", "AGGREGATE", *aggregates.NAMES)
+reserve("TABLE", "TABLE", *tables.NAMES)
 
 __all__ = [
     "UNIT",
@@ -42,7 +52,9 @@ __all__ = [
     "Family",
     "LambdaType",
     "NoOverload",
+    "aggregates",
     "families",
     "find",
     "names",
+    "tables",
 ]

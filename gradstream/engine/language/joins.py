@@ -1,0 +1,396 @@
+"""Rows of several sources, joined: what is kept of each side, and which pairs a row makes.
+
+Rows are tuples over the columns of a side; a joined row is the left one's values, then the right one's. The rules are
+those of Kafka Streams' joins, one class for each kind.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from gradstream.engine.language.analyze import Typed
+from gradstream.engine.language.evaluation import Indices, Item, Rows
+from gradstream.engine.language.functions.aggregates import frozen
+from gradstream.engine.language.query import RowError
+from gradstream.engine.language.stateful import (
+    GONE,
+    NEW,
+    OLD,
+    Changes,
+    Values,
+    batch_of,
+)
+from gradstream.engine.types import SqlType, to_python
+
+How: TypeAlias = Literal["INNER", "LEFT", "RIGHT", "OUTER"]
+Row: TypeAlias = "Values | None"
+
+
+@dataclass(slots=True)
+class Events:
+    """Changes of one side in order, as tuples; ``key`` is what they are joined by, None for none."""
+
+    rows: list[Values] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)
+    signs: list[int] = field(default_factory=list)
+    keys: list[Any] = field(default_factory=list)
+
+    def add(self, row: Values, time: int, at: int, sign: int = NEW) -> None:
+        self.rows.append(row)
+        self.times.append(time)
+        self.at.append(at)
+        self.signs.append(sign)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Keyed:
+    """Computes what the rows of a side are joined by.
+
+    Args:
+        types: of the side's columns, in the order of its tuples.
+    """
+
+    def __init__(self, types: dict[str, SqlType], key: Typed) -> None:
+        self.types = types
+        self.item = Item(key, "JOIN")
+        self.plain = list(types).index(key.detail) if key.kind == "column" else None
+
+    def fill(self, events: Events, errors: list[RowError]) -> None:
+        if self.plain is not None:
+            events.keys = [frozen(row[self.plain]) for row in events.rows]
+            return
+        columns = list(zip(*events.rows, strict=True)) or [()] * len(self.types)
+        batch = batch_of(self.types, self.types, columns, len(events))
+        rows = Rows(batch, np.array(events.times, np.int64), None, self.types)
+        found: list[RowError] = []
+        events.keys = [frozen(value) for value in self.item.values(rows, found)]
+        errors += [(events.at[n], label, text) for n, label, text in found]
+
+
+@dataclass(slots=True)
+class Step:
+    """One join of a query: what has been joined so far with one more source.
+
+    Attributes:
+        widths: how many columns a row of each side has.
+    """
+
+    how: How
+    widths: tuple[int, int]
+    keyed: tuple[Keyed, Keyed]
+
+    def take(self, events: Events, side: int, errors: list[RowError]) -> Events:
+        """What changes of one side (0 left, 1 right) make of the joined rows."""
+        out = Events()
+        self.keyed[side].fill(events, errors)
+        for row, time, at, sign, key in zip(
+            events.rows, events.times, events.at, events.signs, events.keys, strict=True
+        ):
+            self.one(side, key, row, time, at, sign, out)
+        return out
+
+    def one(
+        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+    ) -> None:
+        raise NotImplementedError
+
+    def pair(self, left: Row, right: Row) -> Values:
+        return (left or (None,) * self.widths[0]) + (right or (None,) * self.widths[1])
+
+    def keeps(self, side: int) -> bool:
+        """Whether a row of this side is shown also where it has no partner."""
+        return self.how == "OUTER" or self.how == ("LEFT", "RIGHT")[side]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A row that has found no partner yet."""
+
+    time: int
+    side: int
+    row: Values
+    at: int
+
+
+@dataclass(slots=True)
+class StreamStream(Step):
+    """Rows whose times are close to each other.
+
+    Attributes:
+        before, after: milliseconds by which a right row may be older or newer than the left one.
+        grace: milliseconds that a row may come late; None: rows without a partner are shown at once, as ksqlDB does
+            where the query does not tell.
+    """
+
+    before: int = 0
+    after: int = 0
+    grace: int | None = None
+    clock: int = -1
+    kept: tuple[dict[Any, list[Any]], dict[Any, list[Any]]] = field(
+        default_factory=lambda: ({}, {})
+    )
+    number: int = 0
+    waiting: dict[Any, list[_Waiting]] = field(default_factory=dict)
+
+    def span(self, side: int, time: int) -> tuple[int, int]:
+        """The times that a partner of a row may have."""
+        if side == 0:
+            return time - self.before, time + self.after
+        return time - self.after, time + self.before
+
+    def one(
+        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+    ) -> None:
+        if key is None:
+            return
+        self.clock = max(self.clock, time)
+        if self.grace is not None and time == self.clock:
+            self.show_closed(at, out)
+        late = 86_400_000 if self.grace is None else self.grace
+        self.number += 1
+        insort(self.kept[side].setdefault(key, []), (time, self.number, row))
+        low, high = self.span(side, time)
+        found = False
+        others = self.kept[1 - side].get(key, [])
+        first, last = bisect_left(others, (low,)), bisect_right(others, (high, float("inf")))
+        for other_time, _, other in others[first:last]:
+            if other_time < self.clock - self.before - self.after - late:
+                continue
+            found = True
+            self.no_longer_waits(key, 1 - side, other_time)
+            left, right = (row, other) if side == 0 else (other, row)
+            out.add(self.pair(left, right), max(time, other_time), at)
+        if found or not self.keeps(side):
+            return
+        if self.grace is None or high + self.grace < self.clock:
+            out.add(self.alone(side, row), time, at)
+        else:
+            self.waiting.setdefault(key, []).append(_Waiting(time, side, row, at))
+
+    def alone(self, side: int, row: Values) -> Values:
+        return self.pair(row, None) if side == 0 else self.pair(None, row)
+
+    def no_longer_waits(self, key: Any, side: int, time: int) -> None:
+        if key in self.waiting:
+            self.waiting[key] = [
+                of for of in self.waiting[key] if of.side != side or of.time != time
+            ]
+
+    def show_closed(self, at: int, out: Events) -> None:
+        """Rows whose partner can no longer come, oldest first."""
+        assert self.grace is not None
+        done = []
+        for key, rows in self.waiting.items():
+            over = [of for of in rows if self.span(of.side, of.time)[1] + self.grace < self.clock]
+            if over:
+                self.waiting[key] = [of for of in rows if of not in over]
+                done += over
+        for of in sorted(done, key=lambda of: of.time):
+            out.add(self.alone(of.side, of.row), of.time, at)
+
+
+@dataclass(slots=True)
+class StreamTable(Step):
+    """Each row of a stream with the row that the table has for it at that moment."""
+
+    rows: dict[Any, Values] = field(default_factory=dict)
+
+    def one(
+        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+    ) -> None:
+        if key is None:
+            return
+        if side == 1:
+            if sign == NEW:
+                self.rows[key] = row
+            elif sign == GONE:
+                self.rows.pop(key, None)
+            return
+        found = self.rows.get(key)
+        if found is not None or self.how == "LEFT":
+            out.add(self.pair(row, found), time, at)
+
+
+@dataclass(slots=True)
+class TableTable(Step):
+    """Two tables by their primary keys."""
+
+    kept: tuple[dict[Any, tuple[Values, int]], dict[Any, tuple[Values, int]]] = field(
+        default_factory=lambda: ({}, {})
+    )
+
+    def one(
+        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+    ) -> None:
+        if key is None or sign == OLD:
+            return
+        mine, theirs = self.kept[side], self.kept[1 - side]
+        before, (other, other_time) = mine.get(key), theirs.get(key, (None, -1))
+        if sign == NEW:
+            mine[key] = row, time
+        else:
+            mine.pop(key, None)
+        if other is None and not self.keeps(side):
+            return
+        newest = max(time, other_time)
+        old = self.joined(side, None if before is None else before[0], other)
+        new = self.joined(side, row if sign == NEW else None, other)
+        if old is not None:
+            out.add(old, newest, at, OLD)
+        if new is not None:
+            out.add(new, newest, at, NEW)
+        elif old is not None or other is not None:
+            gone = self.pair(row, None) if side == 0 else self.pair(None, row)
+            out.add(old or gone, newest, at, GONE)
+
+    def joined(self, side: int, row: Row, other: Row) -> Row:
+        """The joined row, None where there is none."""
+        left, right = (row, other) if side == 0 else (other, row)
+        if left is None and (right is None or not self.keeps(1)):
+            return None
+        if right is None and not self.keeps(0):
+            return None
+        return self.pair(left, right)
+
+
+@dataclass(slots=True)
+class ForeignKey(Step):
+    """A table whose rows name a row of another table by its primary key.
+
+    Attributes:
+        primary: positions of the left table's own key in its rows.
+    """
+
+    primary: tuple[int, ...] = ()
+    left: dict[Any, tuple[Values, Any, int]] = field(default_factory=dict)
+    right: dict[Any, tuple[Values, int]] = field(default_factory=dict)
+    naming: dict[Any, dict[Any, None]] = field(default_factory=dict)
+
+    def one(
+        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+    ) -> None:
+        if sign == OLD:
+            return
+        if side == 0:
+            self.from_left(key, row, time, at, sign, out)
+        elif key is not None:
+            self.from_right(key, row, time, at, sign, out)
+
+    def from_left(self, key: Any, row: Values, time: int, at: int, sign: int, out: Events) -> None:
+        mine = tuple(frozen(row[n]) for n in self.primary)
+        before = self.left.pop(mine, None)
+        if before is not None:
+            self.naming.get(before[1], {}).pop(mine, None)
+        was = None if before is None else self.shown(before[0], before[1])
+        now = None
+        if sign == NEW:
+            self.left[mine] = row, key, time
+            self.naming.setdefault(key, {})[mine] = None
+            now = self.shown(row, key)
+        newest = max(time, self.right[key][1]) if key in self.right and sign == NEW else time
+        if was is not None:
+            out.add(was, newest, at, OLD)
+        if now is not None:
+            out.add(now, newest, at, NEW)
+        elif before is not None and (sign == GONE or was is not None or before[1] != key):
+            out.add(was or self.pair(row, None), newest, at, GONE)
+
+    def shown(self, row: Values, key: Any) -> Row:
+        found = self.right.get(key) if key is not None else None
+        if found is None:
+            return self.pair(row, None) if self.how == "LEFT" else None
+        return self.pair(row, found[0])
+
+    def from_right(self, key: Any, row: Values, time: int, at: int, sign: int, out: Events) -> None:
+        naming = list(self.naming.get(key, {}))
+        before = [self.shown(self.left[mine][0], key) for mine in naming]
+        if sign == NEW:
+            self.right[key] = row, time
+        else:
+            self.right.pop(key, None)
+        for mine, was in zip(naming, before, strict=True):
+            left, _, left_time = self.left[mine]
+            now, newest = self.shown(left, key), max(time, left_time)
+            if was is not None:
+                out.add(was, newest, at, OLD)
+            if now is not None:
+                out.add(now, newest, at, NEW)
+            elif was is not None:
+                out.add(was, newest, at, GONE)
+
+
+@dataclass(slots=True)
+class Side:
+    """A source of a join.
+
+    Attributes:
+        names: its columns by their names in the joined row, with their own names.
+        types: by the names in the joined row.
+        key: positions of its key; only of a table.
+    """
+
+    names: dict[str, str]
+    types: dict[str, SqlType]
+    is_table: bool
+    key: tuple[int, ...]
+    newest: dict[Any, Values] = field(default_factory=dict)
+
+    def events(self, batch: pa.RecordBatch, timestamps: Indices, nulls: Any) -> Events:
+        columns = []
+        for name, own in self.names.items():
+            array = pa.array(timestamps, pa.int64()) if own == "ROWTIME" else batch.column(own)
+            columns.append(to_python(array, self.types[name]))
+        out = Events()
+        times = timestamps.tolist()
+        for n, row in enumerate(zip(*columns, strict=True)):
+            gone = nulls is not None and bool(nulls[n])
+            if not self.is_table:
+                if not gone:
+                    out.add(row, times[n], n)
+                continue
+            place = tuple(frozen(row[k]) for k in self.key)
+            if all(part is None for part in place):
+                continue
+            out.add(row, times[n], n, GONE if gone else NEW)
+        return out
+
+
+class JoinedRows:
+    """The rows of a query's sources, joined step by step from the left.
+
+    Args:
+        sides: left-most first; ``steps[n]`` joins what ``sides[: n + 1]`` make with ``sides[n + 1]``.
+    """
+
+    def __init__(self, sides: Sequence[Side], steps: Sequence[Step]) -> None:
+        self.sides, self.steps = sides, steps
+        self.types = {name: type_ for side in sides for name, type_ in side.types.items()}
+
+    def changes(
+        self,
+        source: int,
+        batch: pa.RecordBatch,
+        timestamps: Indices,
+        nulls: Any,
+        errors: list[RowError],
+    ) -> Changes:
+        events = self.sides[source].events(batch, timestamps, nulls)
+        for n in range(max(0, source - 1), len(self.steps)):
+            side = 1 if n == source - 1 else 0
+            events = self.steps[n].take(events, side, errors)
+        columns = list(zip(*events.rows, strict=True)) or [()] * len(self.types)
+        return Changes(
+            batch_of(self.types, self.types, columns, len(events)),
+            np.array(events.times, np.int64),
+            np.array(events.at, np.int64),
+            np.array(events.signs, np.int8),
+        )

@@ -1,0 +1,230 @@
+"""From a resolved query to what runs it, where it keeps something of the rows it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gradstream.engine.catalog import WindowedKey
+from gradstream.engine.language.evaluation import Item, Output, Rows
+from gradstream.engine.language.grouping import Grouped
+from gradstream.engine.language.joining import Joined, Joint, own_columns
+from gradstream.engine.language.joins import (
+    ForeignKey,
+    JoinedRows,
+    Keyed,
+    Side,
+    StreamStream,
+    StreamTable,
+    TableTable,
+)
+from gradstream.engine.language.joins import Step as JoinStep
+from gradstream.engine.language.projection import Projected
+from gradstream.engine.language.query import Evaluate, Evaluated, RowError, Started
+from gradstream.engine.language.stateful import (
+    GroupQuery,
+    Groups,
+    Projection,
+    Sessions,
+    TableQuery,
+    TableRows,
+    Timed,
+    Windows,
+)
+from gradstream.engine.types import SqlType
+
+DAY = 86_400_000  # milliseconds; how late rows may come where the query does not tell
+
+
+def windowed_key(projected: Projected | Grouped) -> WindowedKey | None:
+    """The windows that the keys of a query's result carry: its own, else those of its source's keys, where it keeps them."""
+    window = projected.query.window
+    if window is None:
+        return None if projected.repartitioned else projected.source.window
+    size = None if window.kind == "SESSION" else window.size.milliseconds
+    return WindowedKey(window.kind, size)
+
+
+def columns_read(
+    projected: Projected | Grouped, keys: Sequence[Output], values: Sequence[Output]
+) -> set[str]:
+    """Names of the source's columns that a query reads, pseudo columns included."""
+    read: set[str] = set() if projected.where is None else projected.where.columns()
+    if isinstance(projected, Grouped):
+        for item in (*projected.by, *(of for one in projected.aggregates for of in one.arguments)):
+            read |= item.columns()
+        return read
+    for output in (*keys, *values):
+        read |= output.item.columns()
+    for call in projected.tables:
+        read |= call.columns()
+    return {
+        name for name in read if not name.startswith("TABLE_") or name in projected.source_names
+    }
+
+
+def not_started(
+    batch: pa.RecordBatch,
+    timestamps: npt.NDArray[np.int64],
+    null_values: npt.NDArray[np.bool_] | None = None,
+) -> Evaluated:
+    """In the place of ``evaluate`` where only what ``start`` makes can answer."""
+    raise AssertionError("a query that keeps state must be started")
+
+
+def starter(
+    projected: Projected | Grouped,
+    read: set[str],
+    keys: Sequence[Output],
+    values: Sequence[Output],
+    time: Timed | None,
+    joined: Joined | None = None,
+) -> Callable[[], Started]:
+    """Makes the query with nothing kept yet."""
+    source = projected.source
+
+    def following(table: TableRows | None) -> TableQuery | GroupQuery:
+        if not isinstance(projected, Grouped):
+            last = Projection(projected.columns, keys, values, time)
+            return TableQuery(projected.columns, table, projected.where, last)
+        return GroupQuery(
+            projected.columns,
+            table,
+            projected.where,
+            projected.by,
+            projected.aggregates,
+            groups(projected),
+            projected.having,
+            projected.shown,
+            Projection(projected.shown, keys, values, time),
+        )
+
+    if joined is not None:
+        key_name = next((column.name for column in source.key_columns), None)
+        return lambda: started_join(joined, read, following(None), key_name)
+    key = [column.name for column in source.key_columns]
+    held = {
+        name: type_
+        for name, type_ in own_columns(source).items()
+        if name in key or (name in read and name != "ROWTIME")
+    }
+
+    def start() -> Started:
+        table = TableRows(held, key) if source.kind == "table" else None
+        rows = following(table)
+        return lambda number: rows
+
+    return start
+
+
+def joined_reads(joined: Joined, read: set[str]) -> list[dict[str, str]]:
+    """The columns that a query reads of each source: names in the joined row with their own names."""
+    wanted = {*read, *joined.viable}
+    for joint in joined.joints:
+        wanted |= joint.keys[0].columns() | joint.keys[1].columns()
+    for typed in joined.computed.values():
+        wanted |= typed.columns()
+    found = []
+    for source, alias in joined.sources:
+        keys = {column.name for column in source.key_columns} if source.kind == "table" else set()
+        found.append(
+            {
+                f"{alias}_{name}": name
+                for name in own_columns(source)
+                if f"{alias}_{name}" in wanted or name in keys
+            }
+        )
+    return found
+
+
+def started_join(
+    joined: Joined, read: set[str], rows: TableQuery | GroupQuery, key: str | None
+) -> Started:
+    """The sources' rows, joined, into what follows.
+
+    Args:
+        key: the column that is the joined rows' key. It holds the key also where its own source has no row.
+    """
+    sides = []
+    for (source, alias), names in zip(joined.sources, joined_reads(joined, read), strict=True):
+        types = {name: own_columns(source)[own] for name, own in names.items()}
+        is_table = source.kind == "table"
+        own = source.key_columns if is_table else ()
+        places = tuple(list(names).index(f"{alias}_{column.name}") for column in own)
+        sides.append(Side(names, types, is_table, places))
+    steps = []
+    left: dict[str, SqlType] = dict(sides[0].types)
+    for joint, side in zip(joined.joints, sides[1:], strict=True):
+        keyed = (Keyed(left, joint.keys[0]), Keyed(side.types, joint.keys[1]))
+        steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0]))
+        left = {**left, **side.types}
+    joined_rows = JoinedRows(sides, steps)
+    computed = {name: Item(typed, name) for name, typed in joined.computed.items()}
+
+    def of_source(number: int) -> Evaluate:
+        def evaluate(
+            batch: pa.RecordBatch,
+            timestamps: npt.NDArray[np.int64],
+            null_values: npt.NDArray[np.bool_] | None = None,
+        ) -> Evaluated:
+            errors: list[RowError] = []
+            changes = joined_rows.changes(number, batch, timestamps, null_values, errors)
+            for name, item in computed.items():
+                made = item.array(
+                    Rows(changes.batch, changes.timestamps, None, joined_rows.types), errors
+                )
+                changes.batch = changes.batch.append_column(name, made)
+            if key in joined.viable and len(joined.viable) > 1 and not joined.foreign:
+                changes.batch = _keyed(changes.batch, key, joined.viable)
+            return rows.follow(changes, errors)
+
+        return evaluate
+
+    return of_source
+
+
+def _keyed(batch: pa.RecordBatch, key: str, equal: Sequence[str]) -> pa.RecordBatch:
+    known = [name for name in (key, *equal) if name in batch.schema.names]
+    made = pc.coalesce(*(batch.column(name) for name in known))
+    return batch.set_column(batch.schema.get_field_index(key), key, made)
+
+
+def _step(
+    joint: Joint, widths: tuple[int, int], keyed: tuple[Keyed, Keyed], first: Side
+) -> JoinStep:
+    node = joint.node
+    if joint.kinds == ("stream", "stream"):
+        assert node.before is not None
+        after = node.after or node.before
+        return StreamStream(
+            node.kind,
+            widths,
+            keyed,
+            before=node.before.milliseconds,
+            after=after.milliseconds,
+            grace=None if node.grace is None else node.grace.milliseconds,
+        )
+    if joint.kinds == ("stream", "table"):
+        return StreamTable(node.kind, widths, keyed)
+    if joint.foreign:
+        return ForeignKey(node.kind, widths, keyed, primary=first.key)
+    return TableTable(node.kind, widths, keyed)
+
+
+def groups(grouped: Grouped) -> Groups:
+    """What keeps the groups of a query."""
+    window, final = grouped.query.window, grouped.query.emit == "FINAL"
+    if window is None:
+        return Groups(grouped.aggregates)
+    size = window.size.milliseconds
+    grace = 0 if final else max(0, DAY - size)  # where the query does not tell
+    if window.grace is not None:
+        grace = window.grace.milliseconds
+    if window.kind == "SESSION":
+        return Sessions(grouped.aggregates, size, grace, final=final)
+    advance = window.advance.milliseconds if window.advance else size
+    return Windows(grouped.aggregates, size, advance, grace, final=final)

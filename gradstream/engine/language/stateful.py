@@ -1,0 +1,594 @@
+"""Batches of columns through a query that keeps something of the rows it has seen.
+
+What can be computed of a row alone, the condition, the group, the arguments of aggregates, is computed on columns, and
+so is what is shown of a group. In between goes one row after another, since each row changes what is kept, and every
+change is shown.
+
+Rows of a table come as changes: the row that a key had, to be taken back, and the one that it has now. Signs tell which:
+NEW, OLD, and GONE for a key that has no row any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gradstream.engine.language.analyze import Typed
+from gradstream.engine.language.evaluation import Indices, Item, Output, Rows
+from gradstream.engine.language.functions.aggregates import frozen
+from gradstream.engine.language.grouping import Aggregated
+from gradstream.engine.language.query import Evaluated, RowError
+from gradstream.engine.types import SqlType, arrow_type, from_python, to_python
+
+NEW, GONE, OLD = 1, 0, -1
+Values: TypeAlias = tuple[Any, ...]
+Window: TypeAlias = tuple[int, int]
+Timed: TypeAlias = Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple[int, str]]]]
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows of a batch as changes, in order.
+
+    Attributes:
+        batch: one row each, that of a GONE being of nulls but for its key.
+        at: int64 (n,), the position of each in the batch that was given.
+        signs: int8 (n,).
+    """
+
+    batch: pa.RecordBatch
+    timestamps: Indices
+    at: Indices
+    signs: npt.NDArray[np.int8]
+
+
+class TableRows:
+    """The newest row of every key of a table.
+
+    Args:
+        types: of the columns that are read.
+        keys: names of those that are the key.
+    """
+
+    def __init__(self, types: dict[str, SqlType], keys: Sequence[str]) -> None:
+        self.types, self.keys = types, tuple(keys)
+        self.rows: dict[Any, Values] = {}
+
+    def changes(
+        self, batch: pa.RecordBatch, timestamps: Indices, nulls: npt.NDArray[np.bool_] | None
+    ) -> Changes:
+        """What the batch's records change; those without a key are passed over."""
+        names = list(self.types)
+        columns = [to_python(batch.column(name), self.types[name]) for name in names]
+        key_at = [names.index(name) for name in self.keys]
+        rows: list[Values] = []
+        at: list[int] = []
+        signs: list[int] = []
+        for n, values in enumerate(zip(*columns, strict=True)):
+            key = tuple(frozen(values[k]) for k in key_at)
+            if all(part is None for part in key):
+                continue
+            gone = nulls is not None and bool(nulls[n])
+            if (old := self.rows.get(key)) is not None:
+                rows.append(old)
+                at.append(n)
+                signs.append(OLD)
+            if gone:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = values
+            rows.append(values)
+            at.append(n)
+            signs.append(GONE if gone else NEW)
+        made = batch_of(names, self.types, list(zip(*rows, strict=True)), len(rows))
+        where = np.array(at, np.int64)
+        return Changes(made, timestamps[where], where, np.array(signs, np.int8))
+
+
+def stream_changes(
+    batch: pa.RecordBatch, timestamps: Indices, nulls: npt.NDArray[np.bool_] | None
+) -> Changes:
+    """Rows of a stream are all new; a record without a value is no row."""
+    at = np.arange(batch.num_rows, dtype=np.int64)
+    if nulls is not None and nulls.any():
+        at = np.flatnonzero(~nulls)
+        batch, timestamps = batch.take(pa.array(at)), timestamps[at]
+    return Changes(batch, timestamps, at, np.full(len(at), NEW, np.int8))
+
+
+def batch_of(
+    names: Iterable[str], types: dict[str, SqlType], columns: Sequence[Sequence[Any]], size: int
+) -> pa.RecordBatch:
+    """Columns of Python values as a batch; without columns it still has its rows."""
+    names = list(names)
+    if not names:
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
+    if not size:
+        return pa.RecordBatch.from_arrays(
+            [pa.nulls(0, arrow_type(types[name])) for name in names], names
+        )
+    arrays = [
+        from_python(list(column), types[name]) for name, column in zip(names, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names)
+
+
+def filtered(
+    where: Item, types: dict[str, SqlType], changes: Changes, errors: list[RowError]
+) -> Changes:
+    """The changes of the rows that a condition lets through: what no longer passes it is gone, what never has is not.
+
+    The OLD row of a change comes right before its NEW or GONE one.
+    """
+    rows = Rows(changes.batch, changes.timestamps, None, types)
+    found: list[RowError] = []
+    passes = where.mask(rows, found) & (changes.signs != GONE)
+    errors += [(int(changes.at[n]), label, text) for n, label, text in found]
+    signs = changes.signs.copy()
+    keep = np.zeros(len(signs), np.bool_)
+    for n, sign in enumerate(changes.signs.tolist()):
+        if sign == OLD:
+            keep[n] = passes[n]
+            continue
+        before = n > 0 and changes.signs[n - 1] == OLD and changes.at[n - 1] == changes.at[n]
+        if passes[n]:
+            keep[n] = True
+        elif before and passes[n - 1]:
+            keep[n], signs[n] = True, GONE
+    kept = np.flatnonzero(keep)
+    return Changes(
+        changes.batch.take(pa.array(kept)),
+        changes.timestamps[kept],
+        changes.at[kept],
+        signs[kept],
+    )
+
+
+class Projection:
+    """The last stage: changes to records of the sink."""
+
+    def __init__(
+        self,
+        types: dict[str, SqlType],
+        keys: Sequence[Output],
+        values: Sequence[Output],
+        time: Timed | None,
+    ) -> None:
+        self.types = types
+        self.keys = [(of, Item(of.item, of.name)) for of in keys]
+        self.values = [(of, Item(of.item, of.name)) for of in values]
+        self.time = time
+
+    def __call__(
+        self, changes: Changes, errors: list[RowError], windows: list[Window] | None = None
+    ) -> Evaluated:
+        shown = np.flatnonzero(changes.signs != OLD)
+        batch = changes.batch.take(pa.array(shown))
+        times, at = changes.timestamps[shown], changes.at[shown]
+        gone = changes.signs[shown] == GONE
+        rows = Rows(batch, times, None, self.types)
+        there = Rows(batch, times, np.flatnonzero(~gone), self.types)
+        found: list[RowError] = []
+        keys = self._columns(self.keys, rows, None, found)
+        values = self._columns(self.values, there, gone, found)
+        errors += [(int(at[n]), label, text) for n, label, text in found]
+        kept = None if windows is None else [windows[n] for n in shown.tolist()]
+        answer = Evaluated(keys, values, at, times, gone, errors, kept)
+        return answer if self.time is None else self._timed(answer)
+
+    def _timed(self, answer: Evaluated) -> Evaluated:
+        """The sink's own TIMESTAMP column; a row without a time is dropped, and what is gone keeps the record's."""
+        assert self.time is not None
+        whole = pa.RecordBatch.from_arrays(
+            [*answer.keys.columns, *answer.values.columns],
+            names=[*answer.keys.schema.names, *answer.values.schema.names],
+        )
+        times, bad = self.time(whole, answer.timestamps)
+        times = np.where(answer.null_values, answer.timestamps, times)
+        errors = answer.errors + [
+            (int(answer.rows[at]), "TIMESTAMP", text)
+            for at, text in bad
+            if not answer.null_values[at]
+        ]
+        keep = np.flatnonzero(times >= 0)
+        taken = pa.array(keep)
+        return Evaluated(
+            answer.keys.take(taken),
+            answer.values.take(taken),
+            answer.rows[keep],
+            times[keep],
+            answer.null_values[keep],
+            errors,
+            None if answer.windows is None else [answer.windows[at] for at in keep.tolist()],
+        )
+
+    def _columns(
+        self,
+        items: list[tuple[Output, Item]],
+        rows: Rows,
+        gone: npt.NDArray[np.bool_] | None,
+        errors: list[RowError],
+    ) -> pa.RecordBatch:
+        arrays = [item.array(rows, errors) for _, item in items]
+        size = rows.size if gone is None else len(gone)
+        if gone is not None and gone.any():
+            back = np.cumsum(~gone) - 1
+            spread = pa.array(back, pa.int64(), mask=gone)
+            arrays = [array.take(spread) for array in arrays]
+        if not arrays:
+            return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
+        schema = pa.schema([pa.field(of.name, arrow_type(of.type)) for of, _ in items])
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class TableQuery:
+    """A table's rows, filtered and projected, as another table."""
+
+    def __init__(
+        self,
+        types: dict[str, SqlType],
+        source: TableRows | None,
+        where: Typed | None,
+        projection: Projection,
+    ) -> None:
+        self.types = types
+        self.source = source
+        self.where = None if where is None else Item(where, "WHERE")
+        self.projection = projection
+
+    def __call__(
+        self,
+        batch: pa.RecordBatch,
+        timestamps: Indices,
+        null_values: npt.NDArray[np.bool_] | None = None,
+    ) -> Evaluated:
+        assert self.source is not None
+        return self.follow(self.source.changes(batch, timestamps, null_values), [])
+
+    def follow(self, changes: Changes, errors: list[RowError]) -> Evaluated:
+        """What changes of the source make of the result."""
+        if self.where is not None:
+            changes = filtered(self.where, self.types, changes, errors)
+        return self.projection(changes, errors)
+
+
+@dataclass(slots=True)
+class Grown:
+    """What a row has made of its group, or of one window of it: a line for each OLD, NEW or GONE."""
+
+    groups: list[Values]
+    results: list[Values]
+    windows: list[Window]
+    times: list[int]
+    at: list[int]
+    signs: list[int]
+
+    def add(
+        self, key: Values, result: Values, window: Window, time: int, at: int, sign: int
+    ) -> None:
+        self.groups.append(key)
+        self.results.append(result)
+        self.windows.append(window)
+        self.times.append(time)
+        self.at.append(at)
+        self.signs.append(sign)
+
+
+NO_WINDOW = (0, 0)
+
+
+class GroupQuery:
+    """GROUP BY over a stream or a table.
+
+    Args:
+        types: of what can be read of a row.
+        table: the table's rows, None for a stream.
+        by, aggregates, where, having: see grouping.Grouped.
+        groups: keeps the groups; one of the classes below.
+        shown: types of what a group has.
+    """
+
+    def __init__(
+        self,
+        types: dict[str, SqlType],
+        table: TableRows | None,
+        where: Typed | None,
+        by: Sequence[Typed],
+        aggregates: Sequence[Aggregated],
+        groups: Groups,
+        having: Typed | None,
+        shown: dict[str, SqlType],
+        projection: Projection,
+    ) -> None:
+        self.types, self.table = types, table
+        self.where = None if where is None else Item(where, "WHERE")
+        self.by = [Item(item, "GROUP BY") for item in by]
+        self.arguments = [[Item(of, one.name) for of in one.arguments] for one in aggregates]
+        self.groups = groups
+        self.having = None if having is None else Item(having, "HAVING")
+        self.shown = shown
+        self.projection = projection
+
+    def __call__(
+        self,
+        batch: pa.RecordBatch,
+        timestamps: Indices,
+        null_values: npt.NDArray[np.bool_] | None = None,
+    ) -> Evaluated:
+        if self.table is None:
+            changes = stream_changes(batch, timestamps, null_values)
+        else:
+            changes = self.table.changes(batch, timestamps, null_values)
+        return self.follow(changes, [])
+
+    def follow(self, changes: Changes, errors: list[RowError]) -> Evaluated:
+        """What changes of the source make of the groups."""
+        if self.where is not None:
+            changes = filtered(self.where, self.types, changes, errors)
+        grown = self._grown(changes, errors)
+        made = self._shown(grown)
+        windows = grown.windows if self.groups.windowed else None
+        if self.having is None:
+            return self.projection(made, errors, windows)
+        numbered = Changes(
+            made.batch, made.timestamps, np.arange(len(made.at), dtype=np.int64), made.signs
+        )
+        # OLD lines pair with the next by their position, which a row that changes several windows shares.
+        numbered.at[1:][made.signs[:-1] == OLD] -= 1
+        found: list[RowError] = []
+        passed = filtered(self.having, self.shown, numbered, found)
+        errors += [(int(made.at[n]), label, text) for n, label, text in found]
+        line = passed.at
+        if windows is not None:
+            windows = [windows[n] for n in line.tolist()]
+        kept = Changes(passed.batch, passed.timestamps, made.at[line], passed.signs)
+        return self.projection(kept, errors, windows)
+
+    def _grown(self, changes: Changes, errors: list[RowError]) -> Grown:
+        rows = Rows(changes.batch, changes.timestamps, None, self.types)
+        found: list[RowError] = []
+        keys = list(zip(*(self._python(item, rows, found) for item in self.by), strict=True))
+        given = [
+            list(zip(*(self._python(item, rows, found) for item in items), strict=True))
+            if items
+            else [()] * rows.size
+            for items in self.arguments
+        ]
+        errors += [
+            (int(changes.at[n]), label, text)
+            for n, label, text in found
+            if changes.signs[n] != GONE
+        ]
+        grown = Grown([], [], [], [], [], [])
+        signs, times, at = changes.signs.tolist(), changes.timestamps.tolist(), changes.at.tolist()
+        for n, key in enumerate(keys):
+            if signs[n] == GONE or any(part is None for part in key):
+                continue
+            row = tuple(values[n] for values in given)
+            try:
+                self.groups.take(key, row, times[n], signs[n], at[n], grown)
+            except (ArithmeticError, ValueError, TypeError) as error:
+                errors.append((at[n], "Aggregate", str(error)))
+        return grown
+
+    def _python(self, item: Item, rows: Rows, errors: list[RowError]) -> list[Any]:
+        assert item.item.type is not None
+        if item.passed_on is not None:
+            return rows.python(item.passed_on)
+        return item.values(rows, errors)
+
+    def _shown(self, grown: Grown) -> Changes:
+        columns: dict[str, Sequence[Any]] = {}
+        for n in range(len(self.by)):
+            columns[f"GROUP_{n}"] = [key[n] for key in grown.groups]
+        for n in range(len(self.arguments)):
+            columns[f"AGGREGATE_{n}"] = [result[n] for result in grown.results]
+        if self.groups.windowed:
+            columns["WINDOWSTART"] = [start for start, _ in grown.windows]
+            columns["WINDOWEND"] = [end for _, end in grown.windows]
+        batch = batch_of(columns, self.shown, list(columns.values()), len(grown.groups))
+        return Changes(
+            batch,
+            np.array(grown.times, np.int64),
+            np.array(grown.at, np.int64),
+            np.array(grown.signs, np.int8),
+        )
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is kept of a group: the states of its aggregates, and the time of its newest row."""
+
+    states: Values
+    time: int
+
+
+class Groups:
+    """Groups without windows.
+
+    Attributes:
+        windowed: whether its lines have windows.
+    """
+
+    windowed = False
+
+    def __init__(self, aggregates: Sequence[Aggregated]) -> None:
+        self.functions = [one.function for one in aggregates]
+        self.empty = tuple(function.empty for function in self.functions)
+        self.kept: dict[Any, Kept] = {}
+
+    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
+        """One row into its group, or back out of it (OLD); what that makes of the group goes to ``grown``."""
+        self.change(key, frozen(list(key)), NO_WINDOW, row, time, sign, at, grown)
+
+    def change(
+        self,
+        key: Values,
+        place: Any,
+        window: Window,
+        row: Values,
+        time: int,
+        sign: int,
+        at: int,
+        grown: Grown,
+    ) -> None:
+        before = self.kept.get(place)
+        if before is None and sign == OLD:
+            return
+        states = self.empty if before is None else before.states
+        after = Kept(
+            self.changed(states, row, sign), time if before is None else max(before.time, time)
+        )
+        self.kept[place] = after
+        if before is not None:
+            grown.add(key, self.results(before.states), window, after.time, at, OLD)
+        grown.add(key, self.results(after.states), window, after.time, at, NEW)
+
+    def changed(self, states: Values, row: Values, sign: int) -> Values:
+        if sign == NEW:
+            return tuple(
+                function.add(state, *values)
+                for function, state, values in zip(self.functions, states, row, strict=True)
+            )
+        return tuple(
+            state if function.undo is None else function.undo(state, *values)
+            for function, state, values in zip(self.functions, states, row, strict=True)
+        )
+
+    def results(self, states: Values) -> Values:
+        return tuple(
+            function.result(state) for function, state in zip(self.functions, states, strict=True)
+        )
+
+
+class Windows(Groups):
+    """Groups in windows of a fixed size, one every ``advance`` milliseconds, [start, end).
+
+    A row that comes later than ``grace`` milliseconds after the end of a window, by the newest row's clock, is not
+    counted in that window any more.
+
+    Args:
+        final: show a window once, when no row can come into it any more.
+    """
+
+    windowed = True
+
+    def __init__(
+        self,
+        aggregates: Sequence[Aggregated],
+        size: int,
+        advance: int,
+        grace: int,
+        *,
+        final: bool = False,
+    ) -> None:
+        super().__init__(aggregates)
+        self.size, self.advance, self.grace, self.final = size, advance, grace, final
+        self.clock = -1
+        self.open: dict[Any, tuple[Values, Window]] = {}  # windows that have not been shown yet
+
+    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
+        self.clock = max(self.clock, time)
+        closed = self.clock - self.grace
+        first = max(0, time - self.size + self.advance) // self.advance * self.advance
+        whole = frozen(list(key))
+        for start in range(first, time + 1, self.advance):
+            window = (start, start + self.size)
+            if window[1] <= closed:
+                continue
+            into = Grown([], [], [], [], [], []) if self.final else grown
+            self.change(key, (start, whole), window, row, time, sign, at, into)
+            if self.final:
+                self.open[start, whole] = key, window
+        if self.final:
+            self.show_closed(closed, at, grown)
+        self.forget(closed)
+
+    def show_closed(self, closed: int, at: int, grown: Grown) -> None:
+        """The windows that have ended for good, in the order of their starts."""
+        done = [place for place, (_, window) in self.open.items() if window[1] <= closed]
+        for place in sorted(done, key=lambda place: (place[0], str(place[1]))):
+            key, window = self.open.pop(place)
+            kept = self.kept[place]
+            if window[0] < self.clock - self.size - self.grace:
+                continue  # as in Kafka Streams, whose store forgets a window once it has been closed for a moment
+            grown.add(key, self.results(kept.states), window, kept.time, at, NEW)
+
+    def forget(self, closed: int) -> None:
+        """What no row can change any more need not be kept; looked for now and then."""
+        if len(self.kept) < 1024 or len(self.kept) & 1023:
+            return
+        for place in [
+            of for of in self.kept if of[0] + self.size <= closed and of not in self.open
+        ]:
+            del self.kept[place]
+
+
+class Sessions(Groups):
+    """Groups in windows that end when no row has come for ``gap`` milliseconds; rows in between join two of them."""
+
+    windowed = True
+
+    def __init__(
+        self, aggregates: Sequence[Aggregated], gap: int, grace: int, *, final: bool = False
+    ) -> None:
+        super().__init__(aggregates)
+        self.gap, self.grace, self.final = gap, grace, final
+        self.clock = -1
+        self.sessions: dict[Any, list[tuple[Window, Values]]] = {}
+        self.open: list[tuple[Values, Window]] = []
+
+    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
+        self.clock = max(self.clock, time)
+        closed = self.clock - self.grace - self.gap
+        whole = frozen(list(key))
+        mine = [of for of in self.sessions.get(whole, ()) if of[0][1] >= closed]
+        joined = [of for of in mine if of[0][1] >= time - self.gap and of[0][0] <= time + self.gap]
+        window = (
+            min([time, *(of[0][0] for of in joined)]),
+            max([time, *(of[0][1] for of in joined)]),
+        )
+        if window[1] < closed:
+            return
+        states = self.empty
+        for _, old in joined:
+            states = tuple(
+                function.merge(a, b)
+                for function, a, b in zip(self.functions, states, old, strict=True)
+            )
+        states = self.changed(states, row, sign)
+        for old_window, old in joined:
+            if not self.final:
+                self.withdrawn(key, old_window, old, window == (time, time), at, grown)
+        rest = [of for of in mine if of not in joined]
+        self.sessions[whole] = sorted([*rest, (window, states)], key=lambda of: of[0])
+        if self.final:
+            self.open = [
+                of for of in self.open if of[0] != key or of[1] not in [w for w, _ in joined]
+            ]
+            self.open.append((key, window))
+            self.show_closed(at, grown)
+        else:
+            grown.add(key, self.results(states), window, window[1], at, NEW)
+
+    def withdrawn(
+        self, key: Values, window: Window, states: Values, stays: bool, at: int, grown: Grown
+    ) -> None:
+        """A session that a row has changed is no more, unless all its rows have the time of this one."""
+        result = self.results(states)
+        grown.add(key, result, window, window[1], at, OLD)
+        if not stays:
+            grown.add(key, result, window, window[1], at, GONE)
+
+    def show_closed(self, at: int, grown: Grown) -> None:
+        closed = self.clock - self.grace - self.gap
+        done = [of for of in self.open if of[1][1] < closed]
+        for key, window in sorted(done, key=lambda of: (of[1][1], str(of[0]))):
+            found = [s for w, s in self.sessions[frozen(list(key))] if w == window]
+            grown.add(key, self.results(found[0]), window, window[1], at, NEW)
+            self.open.remove((key, window))

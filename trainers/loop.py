@@ -25,7 +25,7 @@ from gradstream.errors import DataError, RetryError, UnavailableError
 from gradstream.wire.kafka import check_broker, end_offsets, require_topics
 from gradstream.wire.reader import Reader, open_reader
 from gradstream.wire.records import Records, TopicPartition
-from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from gradstream.wire.writer import Fenced, Refused, TransactionAborted, Writer
 from trainers import checkpoint, origin
 from trainers.batches import Batches, Range, lane_rows
 from trainers.chain import STAGES, WeightsRecord
@@ -209,6 +209,8 @@ class Trainer:
                 return self.finish(self.descend() if self.job.in_epochs else self.follow())
             except Rewind:
                 pass
+            except Refused as error:
+                raise UnavailableError(error.code, error.message) from error
             except TransactionAborted:
                 if self.publisher.aborted > ABORTS:
                     raise

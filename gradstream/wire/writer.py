@@ -3,6 +3,7 @@
     GradstreamError
     ├── RetryError
     │   ├── TransactionAborted   nothing of it counts: go back to the last commit, then go on
+    │   │   ├── Refused          a topic is gone or does not take such records: mend it first
     │   │   └── OutcomeUnknown   it may count or not: look in the log what was committed, then go on
     │   └── Fenced               another process writes under our name now: stop
     └── UnavailableError
@@ -66,6 +67,10 @@ class TransactionAborted(RetryError):  # noqa: N818  the name is what happened
 
 class OutcomeUnknown(TransactionAborted):
     """Whether the transaction counts must be read from the log; this writer can begin the next one."""
+
+
+class Refused(TransactionAborted):
+    """A topic is gone, or does not take such a record: the same transaction again would end in the same way."""
 
 
 class Fenced(RetryError):  # noqa: N818  the name is what happened
@@ -352,8 +357,7 @@ class Writer:
             group_metadata: Reader.group_metadata(), asked just now.
 
         Raises:
-            TransactionAborted, OutcomeUnknown, Fenced, ProducerBroken: see the top of this module.
-            UnavailableError: ``SEND_FAILED``, a topic is gone or refuses a record; the transaction is aborted.
+            TransactionAborted, Refused, OutcomeUnknown, Fenced, ProducerBroken: see the top of this module.
         """
         self._check_open()
         if self._state == "idle":
@@ -374,7 +378,7 @@ class Writer:
             refusal, self._refusal = self._refusal, None
             self.abort()
             if refusal:
-                raise UnavailableError("SEND_FAILED", refusal)
+                raise Refused("SEND_FAILED", refusal)
             raise TransactionAborted(
                 "TRANSACTION_ABORTED", f"a record was not delivered ({self.first_failure})"
             )

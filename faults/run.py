@@ -198,7 +198,7 @@ class Run:
         try:
             newest = self.newest()
             last = newest if newest and not newest.unfinished else self.finish()
-        except Exception as error:  # noqa: BLE001  whatever it is, this run has not come to its end
+            return compared(self, last, expected)
+        except Exception as error:  # noqa: BLE001  whatever it is, this run has not been shown to end well
             faults = [f"{type(error).__name__}: {error}"]
             return Ending(self.name, faults, expected=hash_of(expected))
-        return compared(self, last, expected)

@@ -95,9 +95,8 @@ def killed(run: Run, phase: str, plan: Plan) -> Attempt:
             attempt.counted = trainer.kill()
             attempt.at = run.place()
     else:
-        count = plan.random.randint(1, PHASES[phase])
-        attempt.detail = f"the {count}. time there" if count > 1 else "the first time there"
-        with attempt, run.start(f"{phase}:{count}") as trainer:
+        attempt.detail = f"{phase}:{plan.random.randint(1, PHASES[phase])}"
+        with attempt, run.start(attempt.detail) as trainer:
             attempt.counted = trainer.await_signal(signal.SIGKILL) and trainer.at_failpoint
             attempt.at = run.place()
     if run.ended:  # it died with nothing left to do, which shows nothing

@@ -2,11 +2,13 @@
 
 fastavro takes bytes that no Avro writer would write (bytes after the record, a union's branch −1, a boolean of 7), and
 refuses text that is not UTF-8 though nobody wants it. So a value counts as sound by fastavro's word only if fastavro
-writes it back as the same bytes; any other is walked through here.
+writes it back as the same bytes; any other is walked through here. Text and decimals directly in a record are looked at
+only by who wants them: where they are none, they are UNFIT.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,6 +21,7 @@ FRAME = 5  # a zero, and the id of the schema
 LARGEST = 1 << 26  # bytes of one text, items of one array
 PRIMITIVES = frozenset("null boolean int long float double string bytes".split())
 Schema = Any  # as JSON has it
+UNFIT = object()  # text that is no UTF-8, a decimal of too many digits
 
 
 class Bad(Exception):  # noqa: N818  the name is what the record is
@@ -35,9 +38,13 @@ class Reader:
     def __init__(self, schemas: Mapping[int, Schema]) -> None:
         self.schemas = schemas
         self._parsed = {one: fastavro.parse_schema(schema) for one, schema in schemas.items()}
+        self._ints = {
+            one: [f["name"] for f in schema["fields"] if '"int"' in json.dumps(f["type"])]
+            for one, schema in schemas.items()
+        }
 
     def read(self, value: bytes | None) -> tuple[int, dict[str, Any]]:
-        """Schema id and fields of a value; text may be bytes, where it is no UTF-8.
+        """Schema id and fields of a value.
 
         Raises:
             Bad: it is not what its frame says.
@@ -54,9 +61,14 @@ class Reader:
                 fastavro.schemaless_writer(back, self._parsed[number], found)
         except Exception:  # noqa: BLE001  whatever it stumbles over, the walk tells what it is
             return number, walked(self.schemas[number], record)
-        if back.getvalue() == record:
+        if back.getvalue() == record and all(_small(found[name]) for name in self._ints[number]):
             return number, found
         return number, walked(self.schemas[number], record)
+
+
+def _small(value: Any) -> bool:
+    """Whether it is an int of 32 bits, which fastavro does not look at; what is made of several is not looked into."""
+    return value is None or (type(value) is int and -(2**31) <= value < 2**31)
 
 
 def schema_id(value: bytes | None) -> int:
@@ -77,7 +89,7 @@ def walked(schema: Schema, record: bytes) -> dict[str, Any]:
         Bad: it is no such record.
     """
     walk = _Walk(schema, record)
-    found: dict[str, Any] = walk.read(schema, 0)
+    found: dict[str, Any] = walk.read(schema, 0, False)
     if walk.at < len(record):
         raise Bad(f"{len(record) - walk.at} bytes after its end")
     return found
@@ -119,19 +131,24 @@ class _Walk:
                 return (number >> 1) ^ -(number & 1)
         raise Bad("a number of over 64 bits")
 
-    def read(self, schema: Schema, depth: int) -> Any:
+    def read(self, schema: Schema, depth: int, strict: bool) -> Any:
+        """One value; ``strict``: text and decimals must be what they say."""
         if depth > 64:
             raise Bad("too deep")
         if isinstance(schema, str) and schema not in PRIMITIVES:
-            schema = self._named[schema.rpartition(".")[2] if schema not in self._named else schema]
+            schema = self._named[schema if schema in self._named else schema.rpartition(".")[2]]
         if isinstance(schema, list):
-            return self.read(schema[self._index(len(schema))], depth + 1)
+            nullable = len(schema) == 2 and "null" in schema
+            return self.read(schema[self._index(len(schema))], depth + 1, strict or not nullable)
         kind = schema if isinstance(schema, str) else schema["type"]
         if not isinstance(kind, str):
-            return self.read(kind, depth + 1)
+            return self.read(kind, depth + 1, strict)
         match kind:
             case "record":
-                return {one["name"]: self.read(one["type"], depth + 1) for one in schema["fields"]}
+                return {
+                    one["name"]: self.read(one["type"], depth + 1, strict)
+                    for one in schema["fields"]
+                }
             case "array":
                 return [found for _, found in self._items(schema["items"], False, depth)]
             case "map":
@@ -140,7 +157,10 @@ class _Walk:
                 return schema["symbols"][self._index(len(schema["symbols"]))]
             case "fixed" | "bytes" | "string":
                 size = schema["size"] if kind == "fixed" else self._size()
-                return _meant(schema, kind, self._take(size))
+                found = _meant(schema, kind, self._take(size))
+                if strict and found is UNFIT:
+                    raise Bad(f"{kind} that is not what it says")
+                return found
         return self._primitive(kind)
 
     def _primitive(self, kind: str) -> Any:
@@ -180,8 +200,8 @@ class _Walk:
             if count > len(self._data) - self.at:  # each takes a byte at least
                 raise Bad("more items than bytes")
             for _ in range(count):
-                key = self._take(self._size()).decode(errors="replace") if keyed else None
-                found.append((key, self.read(schema, depth + 1)))
+                key = self.read("string", depth + 1, True) if keyed else None
+                found.append((key, self.read(schema, depth + 1, True)))
         return found
 
 
@@ -190,11 +210,11 @@ def _meant(schema: Schema, kind: str, raw: bytes) -> Any:
     if logical == "decimal":
         number = int.from_bytes(raw, "big", signed=True)
         if not raw or abs(number) >= 10 ** schema["precision"]:
-            raise Bad("a decimal of too many digits, or of none")
+            return UNFIT
         return Decimal(number).scaleb(-schema.get("scale", 0))
     if kind != "string":
         return raw
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return raw
+        return UNFIT

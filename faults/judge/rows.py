@@ -129,8 +129,6 @@ def _number(reader: Reader, fields: Any, place: _Place, most: float) -> float:
 
 def _converted(value: Any, name: str) -> float:
     """A number that is written otherwise."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
     if isinstance(value, str):
         if not NUMBER.fullmatch(value):
             raise Bad(f"{name} is text and no number")

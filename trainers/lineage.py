@@ -344,13 +344,16 @@ def _trained_on(found: Lineage) -> list[str]:
         topic = f"topic {source}, still the same"
     else:
         topic = f"topic {source}, which was deleted and created again since"
-    times = "" if not record.epochs else f" (epochs {record.epoch}, the log below once each)"
-    return [
+    since = f"{record.records_since:,} records and {rejected:,} dead letters"
+    lines = [
         topic,
         *([f"id {record.topic_id}"] if record.topic_id else []),
-        f"{record.records_since:,} records since the parent{times} and {rejected:,} dead letters; "
-        f"since the first {record.records_trained:,} and {record.records_rejected:,}",
+        f"{since} since the {'parent' if parent else 'beginning'}",
     ]
+    if parent:
+        whole = f"{record.records_trained:,} records and {record.records_rejected:,} dead letters"
+        lines.append(f"{whole} since the beginning")
+    return [*lines, *(["each epoch goes over:"] if record.epochs else [])]
 
 
 def _partitions(found: Lineage) -> RenderableType:
@@ -422,17 +425,21 @@ def _sql(found: Lineage) -> list[str]:
 def _chain(found: Lineage) -> list[str]:
     number = len(found.way)
     if found.missing_parent:
-        length = f"broken: {number:,} records back to step {found.way[0].record.step:,}, whose parent is not there"
+        length = f"broken: {_counted(number)} back to step {found.way[0].record.step:,}, whose parent is not there"
     else:
-        length = f"unbroken, {number:,} record{'s' if number > 1 else ''} back to the first"
+        length = f"unbroken, {_counted(number)} back to the first"
     if found.newest.sha256 == found.link.sha256:
         length += "; this is the newest"
     else:
         length += f"; the newest is step {found.newest.record.step:,}"
     return [
         length,
-        *([f"{found.beside:,} records of the run lie beside it"] if found.beside else []),
+        *([f"{_counted(found.beside)} of the run beside it"] if found.beside else []),
     ]
+
+
+def _counted(records: int) -> str:
+    return f"{records:,} record{'' if records == 1 else 's'}"
 
 
 def plain(found: Lineage) -> dict[str, Any]:

@@ -475,7 +475,7 @@ class Rebuilder:
             advice = "that is more than rounding"
         return DataError(
             "REBUILD_DIFFERS",
-            f"the record of step {record.step} ({record.sha256[:12]}), the {self.compared}th on the way, differs: "
+            f"the record of step {record.step} ({record.sha256[:12]}), number {self.compared} on the way, differs: "
             f"{what}; {advice}",
         )
 

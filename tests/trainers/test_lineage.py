@@ -208,7 +208,7 @@ def test_how_a_record_is_named(services: Services, unique: Unique) -> None:
     publish_forged(topic, replace(chain[2], run=topic.run + "orphan"))
     orphan = found(topic, "orphan")
     assert orphan.missing_parent == chain[1].sha256
-    assert any("broken: 1 records back to step 6" in line for line in shown(orphan, 80))
+    assert any("broken: 1 record back to step 6" in line for line in shown(orphan, 80))
 
 
 @pytest.mark.integration

@@ -22,6 +22,7 @@ from trainers.batches import Range
 from trainers.chain import WeightsRecord
 from trainers.job import FULL
 from trainers.loop import train
+from trainers.machine import made_by
 from trainers.rebuild import main
 from trainers.rebuilding import Rebuilt, asked, missing, rebuild
 
@@ -256,6 +257,11 @@ def test_another_backend_agrees_within_rounding(services: Services, unique: Uniq
     assert error.value.code == "NO_DEVICE"
     assert "--backend numpy" in error.value.message
     assert not rebuilt(topic, "gpu", backend="numpy").exact
+    # Other versions and processors are named, whether or not they changed anything.
+    told = json.dumps({**made_by("numpy"), "numpy": "0.1"})
+    publish_forged(topic, replace(chain[0], run=topic.run + "old", machine=told))
+    (remark,) = rebuilt(topic, "old").remarks
+    assert remark.startswith("numpy was 0.1, and is ")
 
 
 @pytest.mark.integration

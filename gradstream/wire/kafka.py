@@ -244,6 +244,9 @@ class Member(NamedTuple):
 
 def group_members(services: Services, group: str, timeout: float = ANSWER) -> list[Member]:
     """Those that are in a consumer group now."""
+    # Asked while the broker is away, librdkafka looks for the group's coordinator until the broker is back, and by then
+    # an assertion may end the process.
+    list_topics(services, timeout)
     client = admin(services)
     found = client.describe_consumer_groups([group], request_timeout=timeout)
     members = answer(services, found[group].result, timeout).members

@@ -13,7 +13,7 @@ from types import ModuleType
 from rich.table import Table
 
 from faults.attempt import Attempt, Plan
-from faults.lab import Lab
+from faults.lab import FRAMEWORKS, Lab, installed
 from faults.record import Account, Record
 from faults.table import show
 from gradstream import command
@@ -138,6 +138,8 @@ def main(argv: list[str]) -> int:
             perform(wanted, lab, given.sample, given.attempts, given.seed, record)
     finally:  # Ctrl-C too: what has been shown so far is worth telling
         show(record.accounts)
+        if absent := sorted({*FRAMEWORKS} - {*installed(FRAMEWORKS)}):
+            notes.print(f"not installed, so not tried: {', '.join(absent)}", soft_wrap=True)
         record.sum_up()
         notes.print(f"written to {given.out}: {record.files}", markup=False, soft_wrap=True)
     return int(not record.passed)

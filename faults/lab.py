@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -177,6 +178,11 @@ class Lab:
             if self.stack is not None:
                 self.stack.down(hurry=True)
             self._temporary.cleanup()
+
+
+def installed(backends: Iterable[str]) -> list[str]:
+    """Those of them whose framework is here."""
+    return [name for name in backends if find_spec(FRAMEWORKS.get(name, name)) is not None]
 
 
 @cache

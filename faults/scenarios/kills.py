@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from faults.attempt import Attempt, Ending, Plan
-from faults.lab import Lab, import_seconds
+from faults.lab import Lab, import_seconds, installed
 from faults.run import Run
 from trainers.chain import WeightsRecord
 
@@ -44,10 +44,11 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
 
 def share(plan: Plan) -> dict[str, list[str]]:
     """The phases at which each backend is killed: of 300 kills 200 hit NumPy, 40 of them at random, and 25 each other
-    backend. A sample hits NumPy only.
+    backend that is installed. A sample hits NumPy only.
     """
-    others = 0 if plan.sample else plan.attempts // 12
-    counts = {"numpy": plan.attempts - len(OTHERS) * others, **dict.fromkeys(OTHERS, others)}
+    others = [] if plan.sample else installed(OTHERS)
+    each = plan.attempts // 12
+    counts = {"numpy": plan.attempts - len(others) * each, **dict.fromkeys(others, each)}
     return {backend: mixed(count, plan) for backend, count in counts.items() if count}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from faults.attempt import Attempt, Ending, Plan
 from faults.compare import compared, differences, hash_of
-from faults.lab import Lab
+from faults.lab import Lab, installed
 from faults.run import Run
 from trainers.chain import WeightsRecord
 
@@ -19,7 +19,7 @@ AT_ONCE = 2  # on as many cores
 
 def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
     topic = lab.topic(rows=20_000)
-    backends = BACKENDS[:1] if plan.sample else BACKENDS
+    backends = ["numpy"] if plan.sample else installed(BACKENDS)
     for place, backend in enumerate(backends):
         count = plan.attempts // len(backends) + (place < plan.attempts % len(backends))
         yield from with_one_hash([lab.run(topic, backend=backend) for _ in range(count)])

@@ -72,7 +72,8 @@ def test_restarts_are_told_without_the_framework() -> None:
     assert account(kill(restart_seconds=2.0), slow, kill(), well()).restarts == [2.0, 3.0]
 
 
-def test_kills_are_shared_as_promised() -> None:
+def test_kills_are_shared_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kills, "installed", list)
     full = kills.share(Plan(300, False, random.Random(1)))
     assert {backend: len(phases) for backend, phases in full.items()} == {
         "numpy": 200, "numba": 25, "jax": 25, "tensorflow": 25, "torch": 25,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from faults.attempt import Died
 from faults.child import PATIENCE, Child
@@ -58,18 +58,23 @@ def ready(engine: Child) -> str:
 class Query:
     """CREATE STREAM … AS SELECT from a raw topic, the same in every engine that is started for it.
 
+    Args:
+        value_format: of the sink.
+
     Attributes:
         engine: the newest process.
     """
 
-    def __init__(self, lab: Lab, raw: RawTopic) -> None:
+    def __init__(
+        self, lab: Lab, raw: RawTopic, value_format: Literal["AVRO", "DELIMITED"] = "AVRO"
+    ) -> None:
         self.lab, self.raw = lab, raw
         name = lab.name("sink").replace("-", "_")
         self.sink = Sink(lab.services, name.upper())
         self.service_id = f"{name.lower()}_"
         self.engine = self.start()
         with KsqlClient(ready(self.engine)) as client:
-            made = client.execute(raw.statement(self.sink.name, "AVRO"), EARLIEST)
+            made = client.execute(raw.statement(self.sink.name, value_format), EARLIEST)
         self._group = (
             f"_confluent-ksql-{self.service_id}query_{made[-1]['commandStatus']['queryId']}"
         )

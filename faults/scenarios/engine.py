@@ -50,7 +50,7 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
     lab.watch(query.sink)
     raw.send(3000)
     query.settle()
-    run = lab.run(query.sink, mode="live", publish_every=20, **FLAGS)
+    run = lab.run(query.sink, mode="live", publish_every="500ms", **FLAGS)
     with ExitStack() as ends:
         trainer = ends.enter_context(run.start())
         with raw.feeding(rows=150):
@@ -58,7 +58,7 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
             phases = list(PHASES) * (plan.attempts // len(PHASES) + 1)
             for number, phase in enumerate(phases[: plan.attempts]):
                 if number % BACKLOG == 2:
-                    raw.send(30_000 if plan.sample else 150_000)
+                    raw.send(30_000 if plan.sample else 100_000)
                 yield killed(query, phase, plan, run)
         query.start()
         yield ended(query, run, trainer)

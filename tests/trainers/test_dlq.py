@@ -295,6 +295,21 @@ def test_a_record_that_is_gone_or_another_is_told_by_name_and_not_sent(
 
 
 @integration
+def test_a_target_that_takes_no_such_record_is_told_and_nothing_is_sent(
+    services: Services, unique: Unique
+) -> None:
+    desk = Desk(services, unique, 3)
+    narrow = unique("narrow")
+    ensure_topics(services, {narrow: 1}, {"max.message.bytes": "100"})
+    with pytest.raises(GradstreamError) as caught:
+        desk.main("replay", "--to", narrow)
+    assert (caught.value.code, caught.value.exit_code) == ("SEND_FAILED", UNAVAILABLE)
+    assert narrow in caught.value.message
+    assert not desk.arrived(narrow)
+    assert not records_of(services, topic_of(desk.dead))
+
+
+@integration
 def test_filters_choose_letters(
     services: Services, unique: Unique, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from gradstream.config import Services
-from gradstream.errors import RetryError, UsageError
+from gradstream.errors import RetryError, UnavailableError, UsageError
 from gradstream.wire.kafka import list_topics, unknown_topic
 from gradstream.wire.records import Headers
 from gradstream.wire.registry import Registry
-from gradstream.wire.writer import Fenced, TransactionAborted, Writer
+from gradstream.wire.writer import Fenced, Refused, TransactionAborted, Writer
 from trainers.dlq.ledger import Ledger, Sent
 from trainers.dlq.letters import Place, Row, origin, own_place
 from trainers.dlq.originals import Gone, Original, Originals
@@ -99,7 +99,7 @@ def replay(
     Raises:
         RetryError: FENCED by a replay that began later; TRANSACTION_ABORTED, again and again.
         DataError: UNKNOWN_TOPIC, of the target.
-        UnavailableError: the broker or the registry is away.
+        UnavailableError: SEND_FAILED, the target does not take such a record; the broker or the registry is away.
     """
     ledger = Ledger(services, registry, topic)
     _check_target(services, to, {topic, ledger.topic})
@@ -214,6 +214,8 @@ def _send_chunk(ledger: Ledger, writer: Writer, items: list[Item]) -> list[Item]
         try:
             _transaction(ledger, writer, items, tried)
             break
+        except Refused as error:
+            raise UnavailableError(error.code, error.message) from error
         except TransactionAborted:  # where its outcome is unknown, the ledger tells
             if attempt == ABORTS:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -129,12 +129,13 @@ def other_schemas(topic: Topic) -> dict[str, int]:
         wide = json.loads(record(extra))
         wide["fields"] += whole["fields"]
         ids["wide"] = registry.register(subject, json.dumps(wide))
-    text = {"schemaType": "JSON", "schema": json.dumps({"title": topic.name, "type": "object"})}
+    kind = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
+    text = {"schemaType": "JSON", "schema": json.dumps({**kind, "title": topic.name})}
     ids["json"] = ask(topic, "POST", f"/subjects/{topic.name}-json/versions", text)["id"]
     return ids
 
 
-def record(fields: list[tuple[str, object]]) -> str:
+def record(fields: Sequence[tuple[str, object]]) -> str:
     made = [{"name": name, "type": kind} for name, kind in fields]
     return json.dumps(
         {"type": "record", "name": "Row", "namespace": "gradstream.faults", "fields": made}

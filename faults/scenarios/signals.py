@@ -31,7 +31,7 @@ FLAGS = {"publish_every": 2, "batch_size": 128}
 
 
 def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
-    topic = lab.topic(rows=40_000)
+    topic = lab.topic(rows=6000 if plan.sample else 40_000)
     unkilled = lab.reference(topic, **FLAGS)
     wanted = [(phase, number) for phase in PHASES for number in SIGNALS]
     plan.random.shuffle(wanted)

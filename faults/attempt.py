@@ -105,7 +105,7 @@ class Ending:
         faults: what the judge and the comparison with the unkilled run have found; empty where all is well.
         lost, repeated, torn: of them, by kind.
         sha256, expected: of all tensors of the last record, here and in the run that nobody touched.
-        counted: what the judge has counted.
+        counted, unjudged: what the judge has counted, and what it could not look into.
     """
 
     run: str
@@ -116,6 +116,7 @@ class Ending:
     sha256: str = ""
     expected: str = ""
     counted: dict[str, int] = field(default_factory=dict)
+    unjudged: list[str] = field(default_factory=list)
     scenario: str = ""
 
     def to_row(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from faults.attempt import Ending
-from faults.judge import verdict
+from faults.judge import Verdict, verdict
 from trainers.chain import WeightsRecord
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def differences(last: WeightsRecord, expected: WeightsRecord) -> list[str]:
 
 def compared(run: Run, last: WeightsRecord, expected: WeightsRecord) -> Ending:
     """The ending of a run that has reached its last record."""
-    faults, counted = judged(run)
-    faults = [*differences(last, expected), *faults]
+    said = judged(run)
+    faults = [*differences(last, expected), *said.faults]
     kinds = [fault.split(":")[0] for fault in faults]
     return Ending(
         run.name,
@@ -54,18 +54,18 @@ def compared(run: Run, last: WeightsRecord, expected: WeightsRecord) -> Ending:
         torn=kinds.count("TORN") + kinds.count("BROKEN_CHAIN"),
         sha256=hash_of(last),
         expected=hash_of(expected),
-        counted=counted,
+        counted=said.counted,
+        unjudged=said.unjudged,
     )
 
 
-def judged(run: Run) -> tuple[list[str], dict[str, int]]:
+def judged(run: Run) -> Verdict:
     """What the judge says, which reads the topics by itself and imports nothing of ours."""
     services, topic = run.topic.services, run.topic
-    said = verdict(
+    return verdict(
         services.bootstrap_servers,
         services.schema_registry_url,
         run.name,
         topic.weights,
         topic.dead,
     )
-    return said.faults, said.counted

@@ -72,7 +72,7 @@ def poisoned(lab: Lab, attempt: Attempt, code: str, place: str, expected: str) -
         attempt.fail(f"{last.records_trained} trained and {last.records_rejected} rejected")
     if hash_of(last) != expected:
         attempt.fail("the weights are not those of the log without it")
-    for fault in judged(run)[0]:
+    for fault in judged(run).faults:
         attempt.fail(fault)
 
 

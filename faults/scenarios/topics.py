@@ -239,7 +239,7 @@ def ends_with(trainer: Trainer, *codes: str) -> None:
 
 def holds(run: Run) -> None:
     """What the judge has to say about it."""
-    faults, _ = judged(run)
+    faults = judged(run).faults
     if faults:
         raise Died("; ".join(faults[:3]))
 

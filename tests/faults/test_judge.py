@@ -97,7 +97,6 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {
     "ordered": (1, {"epochs": 2, "shuffle": False, "optimizer": "adam"}),
     "logistic": (2, EVERYTHING),
     "logistic-epochs": (2, {**EVERYTHING, "epochs": 3}),
-    "numba": (1, {"backend": "numba", "standardise": True}),
 }
 
 
@@ -285,6 +284,16 @@ def encoded(schema: Any, row: dict[str, Any]) -> bytes:
     out = BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), row)
     return out.getvalue()
+
+
+@pytest.mark.integration
+def test_what_it_cannot_recompute_it_says(trained: Topic) -> None:
+    job = job_on(trained, "a", target="", model="autoencoder", layers=(2,), tolerance=1e-9)
+    train(job, trained.services)
+    found = judged(trained, "a")
+    assert found.faults == []
+    assert found.unjudged == ["weights: model autoencoder"]
+    assert found.counted["steps"] > found.counted["steps recomputed"] == 0
 
 
 @pytest.mark.integration

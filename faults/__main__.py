@@ -82,6 +82,7 @@ def run_scenario(
             else:
                 account.endings.append(made)
             record.write(made.to_row())
+        account.finished = True
     except Exception as error:  # noqa: BLE001  the other scenarios go on
         account.broken = f"cannot go on: {type(error).__name__}: {error}"
     finally:

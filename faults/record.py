@@ -18,6 +18,7 @@ class Account:
 
     Attributes:
         planned: attempts that were asked for.
+        finished: whether it has come to its end, so that every run has been looked at.
         broken: why the scenario itself could not go on; empty where it could.
     """
 
@@ -26,6 +27,7 @@ class Account:
     planned: int
     attempts: list[Attempt] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
+    finished: bool = False
     broken: str = ""
     seconds: float = 0.0
 
@@ -68,12 +70,13 @@ class Account:
             mine = [each for each in self.attempts if each.subject == subject]
             runs = {each.run for each in mine}
             ends = [ending for ending in self.endings if ending.run in runs]
-            yield Account(subject, self.question, 0, mine, ends)
+            finished = self.finished or runs == {ending.run for ending in ends}
+            yield Account(subject, self.question, 0, mine, ends, finished)
 
     @property
     def passed(self) -> bool:
-        """Whether nothing went wrong, and something was shown."""
-        return not self.faults and self.counted > 0
+        """Whether all was done, nothing went wrong, and something was shown."""
+        return self.finished and not self.faults and self.counted > 0
 
     def to_row(self) -> dict[str, Any]:
         same, runs = self.hashes
@@ -98,6 +101,7 @@ class Account:
             "restarts": len(restarts),
             "seconds": round(self.seconds, 1),
             "faults": self.faults,
+            "finished": self.finished,
             "passed": self.passed,
         }
 

@@ -49,7 +49,7 @@ def verdict(account: Account) -> str:
     if account.faults:
         failed = len(account.failed)
         return f"[red]{failed} failed[/]" if failed else "[red]broken off[/]"
-    if account.planned and account.counted < account.planned:
+    if not account.finished or account.counted < account.planned:
         return "[yellow]so far[/]" if account.counted else "[yellow]nothing yet[/]"
     return "[green]passed[/]"
 

@@ -27,7 +27,7 @@ from trainers.chain import WeightsRecord
 def account(*made: Attempt | Ending, planned: int = 0) -> Account:
     attempts = [each for each in made if isinstance(each, Attempt)]
     endings = [each for each in made if isinstance(each, Ending)]
-    return Account("kills", "?", planned or len(attempts), attempts, endings)
+    return Account("kills", "?", planned or len(attempts), attempts, endings, finished=True)
 
 
 def kill(run: str = "r", **more: object) -> Attempt:
@@ -65,6 +65,13 @@ def test_a_run_that_ends_badly_fails_all_its_attempts() -> None:
     assert len(judged.failed) == 2
     assert judged.hashes == (1, 2)
     assert account(kill(), well()).passed
+
+
+def test_what_was_broken_off_has_not_passed() -> None:
+    stopped = account(kill(), kill("jax-run", subject="jax"), well())
+    stopped.finished = False
+    assert not stopped.passed
+    assert [part.finished for part in stopped.by_subject()] == [True, False]  # no ending for JAX
 
 
 def test_restarts_are_told_without_the_framework() -> None:

@@ -1,22 +1,17 @@
-"""A trainer is asked to end at each phase of its loop, or finds no more memory, and the next one goes on."""
+"""A trainer is asked to end at each phase of its loop, and the next one goes on."""
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 from collections.abc import Iterator
-
-import psutil
 
 from faults.attempt import Attempt, Died, Ending, Plan
 from faults.lab import Lab
 from faults.run import Run
 
-QUESTION = (
-    "does a trainer that is asked to end do so soon, with nothing lost, and one without memory too?"
-)
-SAMPLE, FULL = 3, 20
+QUESTION = "does a trainer that is asked to end do so soon, with nothing lost?"
+SAMPLE, FULL = 3, 18
 NEEDS_STACK = False
 
 PHASES = (
@@ -24,7 +19,6 @@ PHASES = (
     *("after_send_offsets", "after_flush", "during_commit", "after_commit"),
 )
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-MEMORY = "no memory"
 SOON = 2.0  # seconds to end, on a machine that has nothing else to do; in a commit as long as that may take
 CROWDED = 3.0  # times as long where others work beside us
 FLAGS = {"publish_every": 2, "batch_size": 128}
@@ -35,11 +29,11 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:
     unkilled = lab.reference(topic, **FLAGS)
     wanted = [(phase, number) for phase in PHASES for number in SIGNALS]
     plan.random.shuffle(wanted)
-    left = [*wanted, (MEMORY, signal.SIGTERM), (MEMORY, signal.SIGTERM)][-plan.attempts :]
+    left = wanted[: plan.attempts]
     run = lab.run(topic, **FLAGS)
     while left:
         phase, number = left.pop()
-        yield starved(run) if phase == MEMORY else asked(run, phase, number)
+        yield asked(run, phase, number)
         if run.ended:
             yield run.ending(unkilled)
             run = lab.run(topic, **FLAGS)
@@ -63,19 +57,4 @@ def asked(run: Run, phase: str, number: signal.Signals) -> Attempt:
         if took > SOON * CROWDED:
             attempt.fail(f"it took {took:.1f} s to end")
         attempt.counted = True
-    return attempt
-
-
-def starved(run: Run) -> Attempt:
-    """It is given no more memory than it has: it ends with an error or gets along, and the next one goes on."""
-    attempt = Attempt("trainer", MEMORY, "RLIMIT_AS", run.name)
-    with attempt, run.start("after_fetch=stop") as trainer:
-        trainer.await_stopped()
-        attempt.at = run.place()
-        most = psutil.Process(trainer.pid).memory_info().vms
-        resource.prlimit(trainer.pid, resource.RLIMIT_AS, (most, most))
-        trainer.thaw()
-        code = trainer.await_exit()
-        attempt.detail = f"exit code {code}: {trainer.last_words[:100]}"
-        attempt.counted = code != 0
     return attempt

@@ -249,7 +249,10 @@ def group_members(services: Services, group: str, timeout: float = ANSWER) -> li
     list_topics(services, timeout)
     client = admin(services)
     found = client.describe_consumer_groups([group], request_timeout=timeout)
-    members = answer(services, found[group].result, timeout).members
+    try:
+        members = answer(services, found[group].result, timeout).members
+    except UnavailableError as error:  # a broker that has just come back does not know its groups yet
+        raise unreachable(services, error.message) from error
     return [Member(m.member_id, m.group_instance_id or "", m.client_id, m.host) for m in members]
 
 

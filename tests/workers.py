@@ -17,7 +17,10 @@ APART = re.compile(
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
-    tests/wire/test_valgrind.py tests/containers docs/training.md tests/faults/test_chaos.py tensorflow tests/trainers/test_training.py jax tests/test_notebooks.py
+    tests/wire/test_valgrind.py tests/containers docs/training.md tests/faults/test_chaos.py tensorflow
+    tests/trainers/test_training.py docs/dead-letters.md jax docs/lineage.md tests/trainers/test_faults.py
+    tests/trainers/test_dlq.py tests/faults/test_mutants.py tests/test_notebooks.py tests/engine/test_kills.py
+    tests/faults/test_judge.py tests/trainers/test_rebuild.py tests/faults/test_canary.py tests/trainers/test_crashes.py
     tests/wire/test_avro_properties.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py
     tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
     tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py

@@ -310,6 +310,7 @@ class GroupQuery:
         self.by = [Item(item, "GROUP BY") for item in by]
         self.arguments = [[Item(of, one.name) for of in one.arguments] for one in aggregates]
         self.groups = groups
+        self.groups.shows_old = having is not None
         self.having = None if having is None else Item(having, "HAVING")
         self.shown = shown
         self.projection = projection
@@ -413,9 +414,11 @@ class Groups:
 
     Attributes:
         windowed: whether its lines have windows.
+        shows_old: whether anybody looks at what a group was before a row came.
     """
 
     windowed = False
+    shows_old = False
 
     def __init__(self, aggregates: Sequence[Aggregated]) -> None:
         self.functions = [one.function for one in aggregates]
@@ -424,7 +427,7 @@ class Groups:
 
     def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
         """One row into its group, or back out of it (OLD); what that makes of the group goes to ``grown``."""
-        self.change(key, frozen(list(key)), NO_WINDOW, row, time, sign, at, grown)
+        self.change(key, frozen(key), NO_WINDOW, row, time, sign, at, grown)
 
     def change(
         self,
@@ -445,7 +448,7 @@ class Groups:
             self.changed(states, row, sign), time if before is None else max(before.time, time)
         )
         self.kept[place] = after
-        if before is not None:
+        if before is not None and self.shows_old:
             grown.add(key, self.results(before.states), window, after.time, at, OLD)
         grown.add(key, self.results(after.states), window, after.time, at, NEW)
 
@@ -496,7 +499,7 @@ class Windows(Groups):
         self.clock = max(self.clock, time)
         closed = self.clock - self.grace
         first = max(0, time - self.size + self.advance) // self.advance * self.advance
-        whole = frozen(list(key))
+        whole = frozen(key)
         for start in range(first, time + 1, self.advance):
             window = (start, start + self.size)
             if window[1] <= closed:
@@ -546,7 +549,7 @@ class Sessions(Groups):
     def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
         self.clock = max(self.clock, time)
         closed = self.clock - self.grace - self.gap
-        whole = frozen(list(key))
+        whole = frozen(key)
         mine = [of for of in self.sessions.get(whole, ()) if of[0][1] >= closed]
         joined = [of for of in mine if of[0][1] >= time - self.gap and of[0][0] <= time + self.gap]
         window = (
@@ -589,6 +592,6 @@ class Sessions(Groups):
         closed = self.clock - self.grace - self.gap
         done = [of for of in self.open if of[1][1] < closed]
         for key, window in sorted(done, key=lambda of: (of[1][1], str(of[0]))):
-            found = [s for w, s in self.sessions[frozen(list(key))] if w == window]
+            found = [s for w, s in self.sessions[frozen(key)] if w == window]
             grown.add(key, self.results(found[0]), window, window[1], at, NEW)
             self.open.remove((key, window))

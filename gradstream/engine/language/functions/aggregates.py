@@ -235,7 +235,7 @@ def _count_distinct(types: list[SqlType], constants: list[Any]) -> Aggregate | N
 
 def frozen(value: Any) -> Any:
     """A value as one that can be looked up: lists and dictionaries become tuples."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return tuple(map(frozen, value))
     if isinstance(value, dict):
         return tuple((name, frozen(of)) for name, of in value.items())

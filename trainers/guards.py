@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from gradstream.config import Services
 from gradstream.errors import ConfigError, DataError, RetryError
-from gradstream.wire.kafka import group_members
+from gradstream.wire.kafka import group_members, topic_ids
 from gradstream.wire.records import TopicPartition
 from trainers.batches import Range
 from trainers.chain import WeightsRecord
@@ -17,6 +18,7 @@ from trainers.models import Floats
 from trainers.preflight import Plan
 
 EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
+JOINING = 3.0  # seconds for the group's answer to a member that joins
 
 
 def check_losses(
@@ -103,7 +105,20 @@ def check_retention(
             )
 
 
-def lost(job: Job, error: DataError) -> DataError:
+def lost(plan: Plan, error: DataError) -> DataError:
+    """What to say of offsets that the log does not have: it may be another topic of the same name.
+
+    Raises:
+        DataError: UNKNOWN_TOPIC where it is gone.
+    """
+    job = plan.job
+    now = topic_ids(plan.services, [job.source])[job.source]
+    if now != plan.topic_id:
+        return DataError(
+            "TOPIC_RECREATED",
+            f"topic {job.source!r} was deleted and created again under run {job.run_id!r} (id {plan.topic_id}, now "
+            f"{now}), so its offsets mean nothing now; train with a new --run",
+        )
     return DataError(
         "OFFSET_LOST",
         f"records were removed from {job.source!r} before run {job.run_id!r} was trained on them ({error.message}); "
@@ -141,6 +156,23 @@ def check_kept(last: WeightsRecord | None, committed: WeightsRecord | None) -> N
         )
 
 
+def check_ours(
+    newest: WeightsRecord | None, ours: Iterable[WeightsRecord | None], job: Job
+) -> None:
+    """Looks for weights of a trainer that took the run over while we were out of reach for so long that the group gave
+    us up: by the time that we have joined it again, it tells us apart no more.
+
+    Args:
+        newest: the newest record in the topic.
+        ours: that we have begun with or written, whether or not it has been committed.
+
+    Raises:
+        RetryError: FENCED.
+    """
+    if newest is not None and newest.sha256 not in {record.sha256 for record in ours if record}:
+        raise fenced(job)
+
+
 def check_alone(job: Job, services: Services) -> None:
     """Raises:
     RetryError: GROUP_SHARED when others are in the group, so that it will not give us all partitions.
@@ -155,16 +187,26 @@ def check_alone(job: Job, services: Services) -> None:
         )
 
 
-def check_not_replaced(job: Job, services: Services, member: str) -> None:
+def check_not_replaced(
+    job: Job, services: Services, known: str, present: Callable[[], str]
+) -> None:
     """Looks for a trainer of the run that was started after us, while we were stopped or out of reach.
 
     Args:
-        member: our id in the group.
+        known: our last id in the group.
+        present: tells our id now, another where the group has given us up meanwhile; empty while we join again.
 
     Raises:
         RetryError: FENCED.
     """
-    if any(m.name == job.group and m.id != member for m in group_members(services, job.group)):
+    others = [m.id for m in group_members(services, job.group) if m.name == job.group]
+    if not others or known in others:
+        return
+    # It may be ourselves who have just joined, and the answer is on its way. Our id is asked for after theirs.
+    deadline = time.monotonic() + JOINING
+    while not (ours := present()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if ours not in others:
         raise fenced(job)
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +35,7 @@ from trainers.guards import (
     check_finite,
     check_kept,
     check_not_replaced,
+    check_ours,
     check_retention,
     check_same_log,
     fenced,
@@ -191,14 +191,17 @@ class Trainer:
         self.trained_here = 0
         self.watched = self.called = 0.0
         self.last: WeightsRecord | None = None
+        self.origin: WeightsRecord | None = None  # from which we went on
         self.log: list[Range] = []
         self.order_of = (-1, -1)
         self.waiting = Waiting(plan.services, self.job.source)
         self.restored = self.fenced = False
+        self.member = ""
 
     def run(self) -> Result:
         while True:
             try:
+                self.know_member()
                 if self.fenced:
                     self.reclaim()
                 self.publisher.settle()
@@ -215,7 +218,7 @@ class Trainer:
                 if self.publisher.aborted > ABORTS:
                     raise
             except DataError as error:
-                raise lost(self.job, error) if error.code == "OFFSET_LOST" else error from error
+                raise lost(self.plan, error) if error.code == "OFFSET_LOST" else error from error
             except UnavailableError as error:
                 if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
                     raise
@@ -238,8 +241,9 @@ class Trainer:
         """
         deadline = time.monotonic() + SUCCESSOR_SECONDS
         while time.monotonic() < deadline and not self.interrupts.noted:
-            check_not_replaced(self.job, self.plan.services, self.member)
+            self.check_not_replaced()
             self.reader.fetch(CHUNK, 0.1)  # of no use: restore() seeks
+            self.know_member()
         self.publisher.renew()
         self.fenced = False
 
@@ -283,10 +287,21 @@ class Trainer:
                     f"{self.job.source!r} in {JOIN_SECONDS:.0f} s; stop its other members or give another --run",
                 )
         self.rebalances = self.reader.rebalances
-        self.member = self.reader.member_id()
-        self.publisher.watch_out(
-            partial(check_not_replaced, self.job, self.plan.services, self.member)
-        )
+        self.know_member()
+        self.publisher.watch_out(self.check_not_replaced)
+
+    def know_member(self) -> None:
+        """The group gives us another id where it has missed us for so long that we have to join again, and none until
+        then; who comes meanwhile is told by our last.
+        """
+        self.member = self.reader.member_id() or self.member
+
+    def check_not_replaced(self) -> None:
+        """Raises:
+        RetryError: FENCED.
+        """
+        job, services = self.job, self.plan.services
+        check_not_replaced(job, services, self.member, self.reader.member_id)
 
     def stir(self) -> None:
         """Has the group share out its partitions anew, by a member that joins and leaves: one with a fixed name, as we
@@ -305,7 +320,11 @@ class Trainer:
         plan, job = self.plan, self.job
         if self.restored:
             require_topics(plan.services, [job.weights_topic, job.dead_letters_topic])
-        self.last = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
+        ours = (self.origin, self.publisher.committed, self.last)
+        found = checkpoint.newest(plan.services, plan.registry, job.weights_topic, job.run_id)
+        if self.restored:
+            check_ours(found, ours, job)
+        self.last = self.origin = found
         if self.last:
             checkpoint.check_settings(self.last, plan)
         check_kept(self.last, self.publisher.committed)

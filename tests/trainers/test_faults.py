@@ -290,4 +290,46 @@ def test_a_batch_slower_than_the_group_allows_is_retrained_and_the_setting_is_na
     assert "raise max.poll.interval.ms" in caplog.text
 
 
+def end_transactions_of(job: Job, services: Services) -> None:
+    """What the broker does, too, to a writer that it has not heard for the time of a transaction."""
+    Writer(services, transactional_id=job.transactional_id).close()
+
+
+def test_whom_the_broker_fenced_and_the_group_gave_up_goes_on_where_nobody_has_taken_over(
+    topic: Topic, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(*given: Any, **tuning: Any) -> Reader:
+        return open_reader(*given, **{**tuning, **dict.fromkeys(LIMITS, 6000)})
+
+    def fence(record: WeightsRecord) -> None:
+        if record.step == 2:
+            end_transactions_of(job, services)
+
+    whole = train(job_on(topic, "whole", publish_steps=2), services)
+    job = job_on(topic, "r", publish_steps=2, batch_size=whole.record.batch_size)  # type: ignore[union-attr]
+    monkeypatch.setattr(loop, "open_reader", quick)
+    monkeypatch.setattr(loop, "SUCCESSOR_SECONDS", 3.0)
+    failpoints.arm({VARIABLE: "after_step:3=sleep 7"})
+    try:
+        result = train(job, services, on_publish=fence)
+    finally:
+        failpoints.arm({})
+    assert everything(result) == everything(whole)
+    assert [r.step for r in chain_of(topic, "r")] == [r.step for r in chain_of(topic, "whole")]
+
+
+def test_weights_of_somebody_else_in_the_run_stop_it(
+    topic: Topic, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_over(record: WeightsRecord) -> None:
+        publish_forged(topic, replace(record, parent=record.sha256, step=record.step + 1))
+        end_transactions_of(job, services)
+
+    job = job_on(topic, "r", publish_steps=2)
+    monkeypatch.setattr(loop, "SUCCESSOR_SECONDS", 0.5)
+    with pytest.raises(GradstreamError, match=f"^FENCED: another trainer of run '{job.run_id}'"):
+        train(job, services, on_publish=taken_over)
+    assert [r.step for r in chain_of(topic, "r")] == [2, 3]
+
+
 LIMITS = ("max_poll_interval_ms", "session_timeout_ms")

@@ -17,7 +17,12 @@ from types import FrameType
 from typing import NoReturn
 
 from gradstream.config import Services
-from gradstream.errors import GradstreamError, SqlError, UsageError
+from gradstream.errors import GradstreamError, SqlError, UnavailableError, UsageError
+
+NO_MEMORY = (
+    "NO_MEMORY: there is no memory left for this process; nothing since the last commit counts; free some or raise the "
+    "limit, then start again\n"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -112,6 +117,9 @@ def run(main: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> 
         if isinstance(error, SqlError) and error.excerpt:
             sys.stderr.write(f"{error.excerpt}\n")
         code = error.exit_code
+    except MemoryError:
+        sys.stderr.write(NO_MEMORY)
+        code = UnavailableError.exit_code
     except Exception as error:  # noqa: BLE001  the last resort of the process
         if "--debug" in arguments:
             traceback.print_exc()

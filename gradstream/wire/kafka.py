@@ -251,7 +251,8 @@ def group_members(services: Services, group: str, timeout: float = ANSWER) -> li
     found = client.describe_consumer_groups([group], request_timeout=timeout)
     try:
         members = answer(services, found[group].result, timeout).members
-    except UnavailableError as error:  # a broker that has just come back does not know its groups yet
+    except UnavailableError as error:
+        # A broker that has just come back does not know its groups yet.
         raise unreachable(services, error.message) from error
     return [Member(m.member_id, m.group_instance_id or "", m.client_id, m.host) for m in members]
 

@@ -36,7 +36,9 @@ def result(
 
 
 def test_a_run_that_could_use_nothing_is_an_error_that_shows_where_to_look() -> None:
-    with pytest.raises(DataError, match=r"NOTHING_TRAINED: all 3 records of t .*gradstream dlq list") as caught:
+    with pytest.raises(
+        DataError, match=r"NOTHING_TRAINED: all 3 records of t .*gradstream dlq list"
+    ) as caught:
         check_trained(Job("t", "Y"), result(0, 3))
     assert caught.value.exit_code == 65
 

@@ -26,12 +26,15 @@ from gradstream.wire.writer import Writer
 QUESTION = (
     "does a trainer wait for a registry that it needs, without taking good records for bad ones?"
 )
-SAMPLE, FULL = 3, 20
+SAMPLE, FULL = 3, 21
 NEEDS_STACK = True
 FLAGS = {"publish_every": 2, "batch_size": 128}
 ROWS = 12_000  # of each of two schemas; more than a fetch gives, so that the second is met later
 AWAY = 3.0  # seconds
-ACCIDENTS = ("killed", "SIGSTOP", "answers 500", "answers garbage", "answers 404", "never answers")
+ACCIDENTS = (
+    *("killed", "SIGSTOP", "answers 500", "answers garbage"),
+    *("answers 404", "answers other JSON", "never answers"),
+)
 SAMPLED = ("answers 500", "killed", "answers garbage")
 
 
@@ -143,6 +146,7 @@ class Between:
         status, body = {
             "answers 500": (500, b'{"error_code": 50001, "message": "storage is away"}'),
             "answers garbage": (200, b"<html>welcome</html>"),
+            "answers other JSON": (200, b'{"status": "UP"}'),
             "answers 404": (404, b"<html>not found</html>"),
         }.get(self.mood) or self._passed_on(asked)
         asked.send_response(status)

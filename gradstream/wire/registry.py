@@ -156,8 +156,11 @@ class Registry:
             answer = self._ask("GET", f"/schemas/ids/{schema_id}/versions")
         except UnknownSchema:
             answer = []
-        for place in answer if isinstance(answer, list) else []:
-            self._members.add((str(place["subject"]), schema_id))
+        # Other JSON says nothing about the schema, so it must not make good records bad.
+        if not isinstance(answer, list):
+            raise _nonsense("list of subjects and versions")
+        for place in answer:
+            self._members.add((str(_object(place, "subject")["subject"]), schema_id))
         if (subject, schema_id) in self._members:
             return True
         self._note_unknown(subject, schema_id)
@@ -274,11 +277,14 @@ class Registry:
 def _object(answer: object, *keys: str) -> dict[str, Any]:
     """A JSON object with these keys, as every answer about one schema is."""
     if not isinstance(answer, dict) or any(key not in answer for key in keys):
-        raise UnavailableError(
-            "REGISTRY_ERROR",
-            f"the schema registry's answer is no object with {' and '.join(keys)}; check its URL",
-        )
+        raise _nonsense(f"object with {' and '.join(keys)}")
     return answer
+
+
+def _nonsense(expected: str) -> UnavailableError:
+    return UnavailableError(
+        "REGISTRY_ERROR", f"the schema registry's answer is no {expected}; check its URL"
+    )
 
 
 def _bad_url() -> ConfigError:

@@ -220,6 +220,13 @@ def test_only_the_registrys_own_answer_makes_an_id_unknown(
         Registry(url).schema(1)
 
 
+@pytest.mark.parametrize("body", ["{}", "null", '"welcome"', "[1]", '[{"version": 1}]'])
+def test_json_that_is_no_answer_does_not_make_a_schema_foreign(body: str) -> None:
+    url, server = answering("200 OK", body)
+    with server, pytest.raises(UnavailableError, match=r"^REGISTRY_ERROR: .* answer is no "):
+        Registry(url).has("rows-value", 1)
+
+
 @pytest.mark.parametrize("url", ["", "localhost:8081", "ftp://x", "http://", "user:hunter2@host"])
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ConfigError, match="BAD_REGISTRY_URL") as error:

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from faults.judge.avro import Reader
+from faults.judge.avro import Bad, Reader
 from faults.judge.rows import lanes
 from faults.judge.topics import Message
+from gradstream.errors import DataError
+from gradstream.wire.avro_schema import parse
 from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.registry import Schema, UnknownSchema
 from tests.faults.test_judge import encoded
@@ -114,3 +116,21 @@ class Answers:
 
     def latest(self, subject: str) -> tuple[int, int, str]:
         return 7, 1, json.dumps(SCHEMA)
+
+
+def test_a_record_that_may_hold_itself_is_bad_for_both() -> None:
+    inner = {"name": "NEXT", "type": ["null", {"type": "array", "items": "a.Row"}]}
+    number = {"name": "Y", "type": "double"}
+    schema = {"type": "record", "name": "Row", "namespace": "a", "fields": [number, inner]}
+    with pytest.raises(DataError, match="TOO_DEEP"):
+        parse(json.dumps(schema))
+    with pytest.raises(Bad, match="holds itself"):
+        Reader({7: schema}).read(b"\0\0\0\0\7" + b"\0" * 9)
+    twice = {"type": "record", "name": "Two", "fields": [number]}
+    again = {
+        "type": "record",
+        "name": "Row",
+        "fields": [{"name": "A", "type": twice}, {"name": "B", "type": "Two"}],
+    }
+    _, found = Reader({7: again}).read(b"\0\0\0\0\7" + b"\0" * 16)
+    assert found == {"A": {"Y": 0.0}, "B": {"Y": 0.0}}

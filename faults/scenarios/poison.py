@@ -90,17 +90,30 @@ def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt]:
     codes = list(JOBS)
     if plan.sample:
         plan.random.shuffle(codes)
+    clean: dict[str, Topic] = {}
     for number in range(plan.attempts):
         code = codes[number % len(codes)]
-        yield attempted(lab, [(code, place) for place in PLACES.values()], JOBS[code])
+        job = JOBS[code]
+        if repr(job) not in clean:
+            clean[repr(job)] = unharmed(lab, job)
+        bad = [(code, place) for place in PLACES.values()]
+        yield attempted(lab, bad, clean[repr(job)], job)
 
 
-def attempted(lab: Lab, bad: Sequence[tuple[str, Place]], job: Job = COLUMNWISE) -> Attempt:
+def unharmed(lab: Lab, job: Job = COLUMNWISE) -> Topic:
+    """The good rows alone."""
+    topic = lab.topic(partitions=1, columns=COLUMNS)
+    send(topic, rows_of(topic, job))
+    return topic
+
+
+def attempted(
+    lab: Lab, bad: Sequence[tuple[str, Place]], clean: Topic, job: Job = COLUMNWISE
+) -> Attempt:
     """A run over the rows with bad records among them, in the order of their places, and everything asked of its end."""
     attempt = Attempt("record", f"{len(bad)} places", ", ".join(dict.fromkeys(c for c, _ in bad)))
     with attempt:
-        clean, topic = (lab.topic(partitions=1, columns=COLUMNS) for _ in range(2))
-        send(clean, rows_of(clean, job))
+        topic = lab.topic(partitions=1, columns=COLUMNS)
         log, expected = mixed(rows_of(topic, job), values(topic, job), bad)
         send(topic, log)
         run = lab.run(topic, **job.flags)

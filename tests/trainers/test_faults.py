@@ -18,7 +18,7 @@ from confluent_kafka.admin import NewPartitions
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.errors import GradstreamError
+from gradstream.errors import DataError, GradstreamError
 from gradstream.failpoints import VARIABLE
 from gradstream.wire.kafka import (
     admin,
@@ -42,8 +42,10 @@ from tests.trainers.runs import (
 from tests.trainers.test_training import recomputed, started
 from trainers import loop
 from trainers.chain import WeightsRecord
+from trainers.guards import lost
 from trainers.job import Job
 from trainers.loop import Status, train
+from trainers.preflight import prepared
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -142,6 +144,18 @@ def test_records_that_were_removed_before_they_were_trained_on_stop_a_run(
         future.result(10)
     message = r"^OFFSET_LOST: records were removed .* before .* was trained on them .*; train with a new --run$"
     refused(replace(job, max_steps=None), services, message)
+
+
+def test_offsets_that_a_topic_made_anew_does_not_have_are_told_as_such(
+    topic: Topic, services: Services
+) -> None:
+    """The broker may refuse the offsets before the reader has seen that the topic is another."""
+    out_of_range = DataError("OFFSET_LOST", "offset out of range")
+    with prepared(job_on(topic, "r"), services) as plan:
+        assert lost(plan, out_of_range).code == "OFFSET_LOST"
+        delete_topics(services, [topic.name])
+        ensure_topics(services, {topic.name: 1})
+        assert lost(plan, out_of_range).code == "TOPIC_RECREATED"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ COPY producers producers
 COPY trainers trainers
 COPY demo demo
 COPY benchmarks benchmarks
+COPY faults faults
 COPY ksql ksql
 COPY notebooks notebooks
 COPY docker/jupyter_server_config.py docker/

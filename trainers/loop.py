@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -160,31 +161,42 @@ def train(
             message_timeout_ms=15_000,  # before the broker ends the transaction, which looks like a successor
             message_max_bytes=LARGEST_RECORD + 2**16,
         ) as writer,
-        open_reader(
-            services,
-            [job.source],
-            job.group,
-            group_instance_id=job.group,
-            session_timeout_ms=30_000,
-        ) as reader,
+        ExitStack() as readers,
         Publisher(plan, writer, on_publish) as publisher,
     ):
+
+        def reader() -> Reader:
+            made = open_reader(
+                services,
+                [job.source],
+                job.group,
+                group_instance_id=job.group,
+                session_timeout_ms=30_000,
+            )
+            return readers.enter_context(made)
+
         return Trainer(plan, reader, publisher, interrupts, watch).run()
 
 
 class Trainer:
-    """One run, from the newest weights to the next ones. See ``train``."""
+    """One run, from the newest weights to the next ones. See ``train``.
+
+    Args:
+        open_reader: a member of the group; the next takes the place of the one before, which is closed by us or by the
+            caller.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        reader: Reader,
+        open_reader: Callable[[], Reader],
         publisher: Publisher,
         interrupts: Interrupts,
         watch: Callable[[Status], None] | None = None,
     ) -> None:
         self.plan, self.job = plan, plan.job
-        self.reader, self.publisher, self.interrupts = reader, publisher, interrupts
+        self.open_reader, self.reader = open_reader, open_reader()
+        self.publisher, self.interrupts = publisher, interrupts
         self.watch = watch
         self.intake = Intake(plan, interrupts)
         self.began = time.perf_counter()
@@ -195,12 +207,14 @@ class Trainer:
         self.log: list[Range] = []
         self.order_of = (-1, -1)
         self.waiting = Waiting(plan.services, self.job.source)
-        self.restored = self.fenced = False
+        self.restored = self.fenced = self.lost_group = False
         self.member = ""
 
     def run(self) -> Result:
         while True:
             try:
+                if self.lost_group:
+                    self.renew_reader()
                 self.know_member()
                 if self.fenced:
                     self.reclaim()
@@ -223,6 +237,7 @@ class Trainer:
                 if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
                     raise
                 self.await_broker()
+                self.lost_group = error.code == "OFFSETS_UNKNOWN"
             except Fenced:
                 self.fenced = True
             except RetryError as error:
@@ -231,6 +246,14 @@ class Trainer:
                 raise KeyboardInterrupt
             if self.interrupts.noted:
                 return self.result("interrupted")
+
+    def renew_reader(self) -> None:
+        """After a broker was frozen, librdkafka's consumer was seen to look for the group's coordinator without end,
+        while the broker answered everybody else.
+        """
+        old, self.reader = self.reader, self.open_reader()
+        old.close()
+        self.lost_group = False
 
     def reclaim(self) -> None:
         """After the writer was fenced: by a successor, or by the broker alone, which fences whom it could not hear for

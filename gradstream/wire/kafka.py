@@ -26,6 +26,22 @@ from gradstream.wire import records
 
 Setting = str | int | float | bool
 T = TypeVar("T")
+_AWAY = (
+    *(KafkaError._TRANSPORT, KafkaError._TIMED_OUT),
+    *(KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE),
+)
+# librdkafka says _NOENT where it has asked for the leaders of partitions and was told none.
+_NO_LEADER = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._NOENT,
+)
+# What a broker says that answers again and has not taken everything up yet.
+_COMING_BACK = (
+    *_NO_LEADER,
+    *(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE),
+    *(KafkaError.NOT_COORDINATOR, KafkaError.BROKER_NOT_AVAILABLE),
+)
 ANSWER = (
     6.0  # seconds that a broker gets to answer; with a command's start, less than 10 for the user
 )
@@ -283,8 +299,7 @@ def _offsets(
 def _leaderless(error: UnavailableError) -> bool:
     cause = error.__cause__
     return isinstance(cause, KafkaException) and cause.args[0].code() in (
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
+        *_NO_LEADER,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     )
 
@@ -345,12 +360,7 @@ def _refused(
     code: str, what: str, error: KafkaException, services: Services | None = None
 ) -> GradstreamError:
     cause = error.args[0]
-    if services and cause.code() in (
-        KafkaError._TRANSPORT,
-        KafkaError._TIMED_OUT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._RESOLVE,
-    ):
+    if services and cause.code() in (*_AWAY, *_COMING_BACK):
         return unreachable(services, cause.str())
     return UnavailableError(code, f"{what}: {cause.str()}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import NewPartitions
 
@@ -20,6 +21,7 @@ from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.errors import DataError, GradstreamError
 from gradstream.failpoints import VARIABLE
+from gradstream.wire import reader_base
 from gradstream.wire.kafka import (
     admin,
     committed_offsets,
@@ -330,6 +332,33 @@ def test_whom_the_broker_fenced_and_the_group_gave_up_goes_on_where_nobody_has_t
         failpoints.arm({})
     assert everything(result) == everything(whole)
     assert [r.step for r in chain_of(topic, "r")] == [r.step for r in chain_of(topic, "whole")]
+
+
+def test_a_reader_that_finds_its_group_no_more_is_replaced(
+    topic: Topic, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[Reader] = []
+
+    def counted(*given: Any, **tuning: Any) -> Reader:
+        readers.append(open_reader(*given, **tuning))
+        return readers[-1]
+
+    def no_coordinator(*_: object) -> tuple[dict[tuple[str, int], int], int, str]:
+        return {}, KafkaError._WAIT_COORD, "waiting for coordinator"
+
+    def fence(record: WeightsRecord) -> None:
+        if len(readers) == 1:
+            monkeypatch.setattr(readers[0], "_try_committed", no_coordinator)
+            end_transactions_of(job, services)
+
+    whole = train(job_on(topic, "whole", publish_steps=2), services)
+    job = job_on(topic, "r", publish_steps=2)
+    monkeypatch.setattr(loop, "open_reader", counted)
+    monkeypatch.setattr(loop, "SUCCESSOR_SECONDS", 0.5)
+    monkeypatch.setattr(reader_base, "ANSWER_DEADLINE", 0.5)
+    assert everything(train(job, services, on_publish=fence)) == everything(whole)
+    assert [r.step for r in chain_of(topic, "r")] == [r.step for r in chain_of(topic, "whole")]
+    assert len(readers) == 2
 
 
 def test_weights_of_somebody_else_in_the_run_stop_it(

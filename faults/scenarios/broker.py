@@ -18,7 +18,7 @@ PHASES = (
     *("after_flush", "during_commit", "after_commit"),
 )
 KILL = 0.0
-# Of five accidents three are kills. The longer freezes outlast the transaction's timeout (20 s) and the commit's (30 s).
+# Of five accidents three are kills. The longer freezes outlast the transaction's timeout (20 s), or the commit's (30 s), too.
 SECONDS: tuple[float, ...] = (
     KILL,
     5.0,
@@ -29,7 +29,7 @@ SECONDS: tuple[float, ...] = (
     5.0,
     KILL,
     KILL,
-    30.0,
+    24.0,
     KILL,
     5.0,
     KILL,

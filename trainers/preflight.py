@@ -28,7 +28,7 @@ from gradstream.wire.kafka import (
     topic_config,
     topic_ids,
 )
-from gradstream.wire.registry import Registry, UnknownSchema
+from gradstream.wire.registry import Registry, Schema, UnknownSchema
 from trainers import backends, models
 from trainers.backends import Backend
 from trainers.job import FULL, Job
@@ -229,4 +229,8 @@ def _own_topics(job: Job, services: Services) -> int:
 
 
 def _registered(registry: Registry, topic: str, name: str) -> int:
-    return registry.register(f"{topic}-value", (SCHEMAS / f"{name}.avsc").read_text())
+    text = (SCHEMAS / f"{name}.avsc").read_text()
+    schema_id = registry.register(f"{topic}-value", text)
+    # Whoever has to read our own records again, such as after an aborted transaction, needs no registry for that.
+    registry.remember(Schema(schema_id, "AVRO", text))
+    return schema_id

@@ -30,6 +30,7 @@ from gradstream.wire.kafka import (
     ensure_topics,
 )
 from gradstream.wire.reader import Reader, open_reader
+from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 from tests.crowd import in_time
 from tests.trainers.feed import Topic, Unique, data, values_of
@@ -42,7 +43,7 @@ from tests.trainers.runs import (
     values,
 )
 from tests.trainers.test_training import recomputed, started
-from trainers import loop
+from trainers import loop, preflight
 from trainers.chain import WeightsRecord
 from trainers.guards import lost
 from trainers.job import Job
@@ -359,6 +360,31 @@ def test_a_reader_that_finds_its_group_no_more_is_replaced(
     assert everything(train(job, services, on_publish=fence)) == everything(whole)
     assert [r.step for r in chain_of(topic, "r")] == [r.step for r in chain_of(topic, "whole")]
     assert len(readers) == 2
+
+
+def test_a_rewind_needs_no_registry(
+    topic: Topic, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registries: list[Registry] = []
+
+    def known(url: str) -> Registry:
+        registries.append(Registry(url))
+        return registries[-1]
+
+    def without(record: WeightsRecord) -> None:
+        if not gone:
+            gone.append(True)
+            registries[0].close()
+            registries[0].url = "http://127.0.0.1:9"  # where nobody answers
+            end_transactions_of(job, services)
+
+    gone: list[bool] = []
+    whole = train(job_on(topic, "whole", publish_steps=2), services)
+    job = job_on(topic, "r", publish_steps=2)
+    monkeypatch.setattr(preflight, "Registry", known)
+    monkeypatch.setattr(loop, "SUCCESSOR_SECONDS", 0.5)
+    assert everything(train(job, services, on_publish=without)) == everything(whole)
+    assert gone
 
 
 def test_weights_of_somebody_else_in_the_run_stop_it(

@@ -10,9 +10,11 @@ import csv
 import difflib
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +25,12 @@ from producers.blocks import gathered
 from producers.identifiers import stored, stored_all
 from producers.text_input import MAX_EXPANDED, TextInput
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 BLOCK_BYTES = 2**20
 LONGEST_ROW = 999_900
+LETS_GO = 5.0  # seconds; Arrow's thread needs some microseconds
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "null", "NULL", "None")
 """Words for nothing in a column of numbers; in a column of text only the empty word is."""
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
@@ -217,29 +223,54 @@ def _is_number(text: str) -> bool:
 
 def _read(file: CsvFile, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     with TextInput(file.path, file.max_expanded) as text:
-        reader = arrow_csv.open_csv(
-            text,
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False,
-                block_size=BLOCK_BYTES,
-                column_names=list(types),
-                skip_rows=file.blank_lines,
-                skip_rows_after_names=1,
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=file.delimiter, newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=types,
-                null_values=list(NULLS),
-                true_values=list(_TRUE),
-                false_values=list(_FALSE),
-                strings_can_be_null=False,
-            ),
-        )
-        yield from reader
+        released = threading.Event()
+        try:
+            yield from arrow_csv.open_csv(
+                pa.BufferedInputStream(pa.PythonFile(_Lent(text, released), "r"), BLOCK_BYTES),
+                read_options=arrow_csv.ReadOptions(
+                    use_threads=False,
+                    block_size=BLOCK_BYTES,
+                    column_names=list(types),
+                    skip_rows=file.blank_lines,
+                    skip_rows_after_names=1,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=file.delimiter, newlines_in_values=True
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=types,
+                    null_values=list(NULLS),
+                    true_values=list(_TRUE),
+                    false_values=list(_FALSE),
+                    strings_can_be_null=False,
+                ),
+            )
+        finally:
+            # Arrow reads ahead in a thread of its own, which outlives what it reads for by a moment. A thread that asks
+            # for Python's lock while the interpreter ends takes the process down with it (SIGABRT, before Python 3.14).
+            # So it must have let go of our file, and may not hold Python's bytes: the stream above copies them.
+            released.wait(LETS_GO)
         if text.quotes % 2:
             # Perhaps a quote that is never closed: Arrow would take the rest of the file for one value.
             for _ in numbered_rows(file.path, file.delimiter, file.max_expanded):
                 pass
+
+
+class _Lent(io.RawIOBase):
+    """A file as Arrow sees it; says when Arrow's last thread has let go of it."""
+
+    def __init__(self, file: TextInput, released: threading.Event) -> None:
+        super().__init__()
+        self._file, self._released = file, released
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._file.readinto(buffer)
+
+    def __del__(self) -> None:
+        self._released.set()
 
 
 def _empty_text_to_null(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import weakref
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradstream.errors import DataError, GradstreamError
-from producers.csv_file import BLOCK_BYTES, LONGEST_ROW, CsvFile, scan
+from producers import csv_file
+from producers.csv_file import BLOCK_BYTES, LONGEST_ROW, CsvFile, _Lent, scan
 
 INT, BIGINT, DOUBLE = pa.int32(), pa.int64(), pa.float64()
 BOOLEAN, VARCHAR = pa.bool_(), pa.string()
@@ -150,6 +152,26 @@ def test_what_python_writes_comes_back(
 
 
 # Bad input -----------------------------------------------------------------------------------------------
+
+
+def test_no_thread_holds_the_file_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else it may ask for Python's lock while the interpreter ends, and abort the process.
+    lent: list[weakref.ref[_Lent]] = []
+
+    class Watched(_Lent):
+        def readable(self) -> bool:
+            lent.append(weakref.ref(self))
+            return super().readable()
+
+    monkeypatch.setattr(csv_file, "_Lent", Watched)
+    whole, ragged = written(tmp_path, "a,b\n1,2\n", "whole.csv"), written(tmp_path, "a,b\n1\n")
+    for _ in range(200):
+        refused(ragged)
+        assert lent[-1]() is None
+        next(scan(whole).batches())
+        assert lent[-1]() is None
 
 
 def test_a_ragged_row_is_told_by_its_line(tmp_path: Path) -> None:

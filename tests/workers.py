@@ -7,6 +7,8 @@ images, so they stay together. xdist's own groups do not work with pytest 9.2 (p
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -53,3 +55,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     config.option.loadscopereorder = False
     scheduling._split_scope = group
     return scheduling
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker that has died tells by what, which xdist keeps to itself."""
+    if error:
+        process = node.gateway._io.popen
+        try:
+            told = f"ended with {process.wait(10)}"
+        except subprocess.TimeoutExpired:
+            told = "is still there, but no longer answers"
+        sys.stderr.write(f"\nworker {node.gateway.id} (pid {process.pid}) {told}\n")

@@ -403,9 +403,9 @@ def _read_block(pos: int, end: int) -> tuple[int, int]:
     count, pos = _read_long(pos, end)
     if pos >= 0 and count < 0:
         count = -count
-        size, pos = _read_long(pos, end)
-        if pos >= 0 and (size < 0 or size > end - pos):
-            return 0, -TRUNCATED
+        _, pos = _read_long(
+            pos, end
+        )  # the block's bytes, by which others skip it: ours are counted as they are read
     if pos < 0:
         return 0, pos
     # Every item takes a byte at least (avro_schema sees to that; a map's key does).

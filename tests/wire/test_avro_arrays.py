@@ -118,6 +118,16 @@ def test_blocks_with_their_sizes_are_read_too() -> None:
     assert decoder(schema).matrix(raw, ["a[0:3]"])[0].tolist() == [[1, 2, 3]]
 
 
+@pytest.mark.parametrize("size", [b"\x00", b"\x01", b"\x06", b"\x08", b"\xfe\x7f"])
+def test_a_block_that_lies_about_its_size_is_read_as_every_reader_does(size: bytes) -> None:
+    # Sizes are there to skip a block by; a reader that reads it never looks at them.
+    schema = record(("a", array(["null", "long"])), ("b", "long"), ("c", "long"))
+    body = b"\x03" + size + b"\x02\x04\x00" + b"\x00" + b"\x06\x08"
+    assert fastavro.schemaless_reader(io.BytesIO(body), schema)["a"] == [2, None]
+    batch = decoder(schema).columns(pa.array([framed(body)])).batch
+    assert batch.to_pylist() == [{"a": [2, None], "b": 3, "c": 4}]
+
+
 def test_an_array_inside_a_record_that_is_null() -> None:
     inner = record(("a", array("int"))) | {"name": "I"}
     schema = record(("p", ["null", inner]), ("y", "double"))

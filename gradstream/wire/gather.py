@@ -180,6 +180,8 @@ def sort_out(
         for i in range(1, n + 1):
             messages[look - i] = messages[begin + n - i]
     state[LENT] = state[FROM] = look - n
+    if n == 0:
+        _none_lent(state)  # errors alone must not use up the room
     state[BAD] = bad
     return n, null_values, null_keys, value_bytes, key_bytes, used
 

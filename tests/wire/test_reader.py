@@ -401,6 +401,22 @@ def test_more_partitions_than_a_chunk_has_slots_make_more_chunks() -> None:
     assert state.tolist() == [1, 4, n, 1, n, 0]
 
 
+def test_errors_alone_leave_all_the_room_for_what_comes_after_them() -> None:
+    """A chunk of one message is an error, such as that its topic is gone, as often as somebody asks for more."""
+    raw = np.zeros((1, 9), np.int64)
+    raw[0, gather.ERR] = 3
+    messages, errors = np.array([raw.ctypes.data]), np.zeros(1, np.int64)
+    state = np.array([0, 0, 1, 0, 1, 0], np.int64)
+    slot, partition = np.empty(1, np.int32), np.empty(1, np.int32)
+    slots = np.empty(1, np.int64), np.empty(1, np.int32), np.empty(1, np.int64)
+    columns = [np.empty(1, np.int64) for _ in range(4)]
+    found = gather.sort_out(
+        messages, errors, state, 1, 1 << 30, 0, slot, partition, *columns, *slots
+    )
+    assert found[0] == 0
+    assert (errors.tolist(), state.tolist()) == ([raw.ctypes.data], [0, 0, 0, 1, 1, 0])
+
+
 def test_a_position_does_not_run_ahead_of_records_that_are_held(
     services: Services, topic: str, monkeypatch: pytest.MonkeyPatch, client: str
 ) -> None:

@@ -52,6 +52,10 @@ class Watch:
             return None
         return read_weights(self._decoder, pa.array(values[-1:], pa.binary()))[0]
 
+    def records(self, run: str) -> list[WeightsRecord]:
+        """All that have come."""
+        return read_weights(self._decoder, pa.array(self._values[run], pa.binary()))
+
     def close(self) -> None:
         self._registry.close()
         if self._reader is not None:

@@ -19,24 +19,10 @@ PHASES = (
 )
 KILL = 0.0
 # Of five accidents three are kills. The longer freezes outlast the transaction's timeout (20 s), or the commit's (30 s), too.
-SECONDS: tuple[float, ...] = (
-    KILL,
-    5.0,
-    KILL,
-    KILL,
-    5.0,
-    KILL,
-    5.0,
-    KILL,
-    KILL,
-    24.0,
-    KILL,
-    5.0,
-    KILL,
-    KILL,
-    5.0,
+SECONDS = (
+    *(KILL, 5.0, KILL, KILL, 5.0, KILL, 5.0, KILL, KILL, 24.0, KILL, 5.0, KILL, KILL, 5.0),
+    *(KILL, 5.0, KILL, KILL, 5.0, KILL, 30.0, KILL, KILL, 90.0),
 )
-SECONDS += (KILL, 5.0, KILL, KILL, 5.0, KILL, 30.0, KILL, KILL, 90.0)
 SAMPLED: tuple[float, ...] = (KILL, 5.0, KILL)
 RECOVERY = 90.0  # seconds after which a trainer whose broker is back counts as hanging
 FLAGS = {"publish_every": 2, "batch_size": 128}

@@ -19,7 +19,7 @@ from gradstream import command
 from gradstream.errors import UsageError
 from gradstream.ksql import columns, sticky
 from gradstream.ksql.frames import Harvest, address, only_new_rows, underlined
-from gradstream.shell import script, tables
+from gradstream.shell import answers, script, tables
 from gradstream.shell.client import KsqlClient
 from gradstream.shell.script import Piece
 
@@ -224,21 +224,17 @@ def _settings() -> str:
 
 
 def _show(entity: Mapping[str, Any]) -> None:
-    """An answer: as a table, else as the server's sentence."""
-    for warning in entity.get("warnings", []):
-        _say(f"warning: {warning['message']}")
-    if table := tables.entity_table(entity):
-        display(_bundle(table.names, table.rows, table.title), raw=True)
-        return
-    match entity.get("@type"):
-        case "currentStatus":
-            _say(str(entity["commandStatus"]["message"]))
-        case "warning_entity":
-            _say(str(entity["message"]))
-        case "queryDescription":
-            _say(str(entity["queryDescription"]["executionPlan"]))
-        case _:
-            _say(tables.as_json(dict(entity)))
+    """An answer: what it says, and the tables and trees in it."""
+    if told := answers.said(entity):
+        _say(told)
+    for block in answers.blocks(entity):
+        match block:
+            case answers.Table():
+                display(_bundle(block.names, block.rows, block.title), raw=True)
+            case answers.Steps():
+                _say(block.text())
+            case _:
+                _say(block)
 
 
 def _say(text: str) -> None:
@@ -248,9 +244,8 @@ def _say(text: str) -> None:
 def _bundle(names: Sequence[str], rows: Iterable[Sequence[object]], note: str) -> dict[str, str]:
     """A table for a notebook and for a terminal, the note above it."""
     cells = [[tables.text(value) for value in row] for row in rows]
-    plain = "\n".join(
-        [note, *tables.lines(names, cells, None)] if note else tables.lines(names, cells, None)
-    )
+    lines = tables.lines(names, cells)
+    plain = "\n".join([note, *lines] if note else lines)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells

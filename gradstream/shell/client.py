@@ -83,6 +83,20 @@ class Rows:
         for group in self._groups:
             yield from self._read(group)
 
+    def groups(self) -> Iterator[list[list[Any]]]:
+        """The rows that came at once, list by list."""
+        for group in self._groups:
+            rows: list[list[Any]] = []
+            try:
+                for row in self._read(group):
+                    rows.append(row)  # noqa: PERF402  what came before an error counts
+            except RefusedStatementError:
+                if rows:
+                    yield rows
+                raise
+            if rows:
+                yield rows
+
     def arriving(self, pause: float) -> Iterator[list[list[Any]]]:
         """The rows in the groups in which they come; an empty one whenever none came for so many seconds.
 

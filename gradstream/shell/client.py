@@ -25,6 +25,7 @@ STATEMENT = 60.0  # seconds that one may take
 DELIMITED = "application/vnd.ksqlapi.delimited.v1"
 QUEUED = frozenset({"QUEUED", "PARSING", "EXECUTING"})  # taken, and not yet carried out
 LOOK_SECONDS = 0.2
+_PASSWORD = re.compile(r"//[^/@]*@")
 _PLACE = re.compile(r"line (\d+):(\d+):\s*")
 
 
@@ -138,7 +139,8 @@ class KsqlClient:
     """A connection to a server that speaks ksqlDB's REST API.
 
     Args:
-        url: its address, such as ``http://127.0.0.1:8088``.
+        url: its address, such as ``http://127.0.0.1:8088``, or ``https://user:password@host``; the attribute of that
+            name is without the password, for messages.
         timeout: seconds that a statement may take; connecting may take 5.
 
     Every method raises UnavailableError when nobody answers at that address, RefusedStatementError when the server
@@ -146,9 +148,9 @@ class KsqlClient:
     """
 
     def __init__(self, url: str, timeout: float = STATEMENT) -> None:
-        self.url = url.rstrip("/")
+        self.url = _PASSWORD.sub("//", url.rstrip("/"))
         limits = httpx2.Timeout(timeout, connect=5.0)
-        self._http = httpx2.Client(base_url=self.url, timeout=limits, trust_env=False)
+        self._http = httpx2.Client(base_url=url.rstrip("/"), timeout=limits, trust_env=False)
 
     def __enter__(self) -> KsqlClient:
         return self

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gradstream.errors import RetryError
+from gradstream.errors import RetryError, UnavailableError
 from gradstream.shell import client
 from gradstream.shell.client import KsqlClient, RefusedStatementError
 
@@ -29,7 +29,7 @@ def server(statuses: list[str], asked: list[str]) -> Iterator[str]:
             )
 
         def do_GET(self) -> None:
-            asked.append(self.path)
+            asked.append(" ".join(filter(None, (self.path, self.headers["Authorization"]))))
             self.answer(next_())
 
         def answer(self, content: object) -> None:
@@ -78,3 +78,18 @@ def test_a_statement_that_stays_in_the_queue_is_told() -> None:
         pytest.raises(RetryError, match=r"KSQL_TIMEOUT: .* in its queue"),
     ):
         ksql.execute("CREATE STREAM …;")
+
+
+def test_a_password_in_the_address_is_sent_and_never_shown() -> None:
+    with (
+        KsqlClient("http://me:secret@127.0.0.1:9") as ksql,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        ksql.execute("SHOW STREAMS;")
+    assert "secret" not in str(caught.value)
+    assert "http://127.0.0.1:9" in str(caught.value)
+    asked: list[str] = []
+    with server(["SUCCESS"], asked) as url, KsqlClient(url.replace("//", "//me:secret@")) as ksql:
+        ksql.execute("CREATE STREAM …;")
+        ksql.health()
+    assert asked == ["/healthcheck Basic bWU6c2VjcmV0"]

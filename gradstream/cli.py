@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "status": ("gradstream.stack.__main__", ("status",), "what runs, where, since when"),
     "produce": ("producers.__main__", (), "put records into a topic"),
     "sql": ("gradstream.shell.apply", (), "apply a file of KSQL statements"),
+    "ksql": ("gradstream.shell.ksql", (), "type KSQL statements: a shell with completion"),
     "train": ("trainers.__main__", (), "train a model on a topic"),
     "backends": ("trainers.backends.__main__", (), "what computes here, and on which devices"),
     "weights": ("trainers.weights", (), "show published weights as a table"),

@@ -27,7 +27,8 @@ _ABOUT = """Run KSQL statements: SQL whose tables are streams of records in Kafk
   gradstream sql -e "SELECT * FROM regression_training LIMIT 5;"
 
 A FILE without a folder that is not here is taken from those that come with gradstream: regression.sql, fraud.sql.
-Statements run in order until one is refused; rows go to stdout, the report to stderr."""
+Statements run in order until one is refused; rows go to stdout, the report to stderr. To type statements one by one,
+with completion and history: gradstream ksql."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +96,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     flags.add_settings(parser)
     options = parser.parse_args(argv)
     if not options.files and not options.execute:
-        raise UsageError("USAGE", "no statements; give a FILE or -e STATEMENT")
+        raise UsageError(
+            "USAGE", "no statements; give a FILE or -e STATEMENT, or type them: gradstream ksql"
+        )
     flags.check(options)
     return options
 

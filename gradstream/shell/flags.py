@@ -1,4 +1,4 @@
-"""How ``gradstream sql`` is asked for settings and a server, and the files that it reads."""
+"""What ``gradstream sql`` and ``gradstream ksql`` are asked in the same way, and the files that both read."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradstream.errors import SqlError
@@ -92,6 +93,32 @@ def split(text: str, *, finish: bool = False) -> list[Piece]:
     return pieces
 
 
+def is_open(text: str) -> bool:
+    """Whether somebody who types this has more to type: a semicolon, or the end of a literal, name or comment."""
+    open_ = False
+    for match in _PIECES.finditer(text):
+        part = match[0]
+        if begins_unended(match):
+            return True
+        if part == ";":
+            open_ = False
+        elif not part.isspace() and not part.startswith(("--", "/*")):
+            open_ = True
+    return open_
+
+
+def parts(text: str) -> Iterator[re.Match[str]]:
+    """What a text consists of: comments, literals, quoted names, semicolons, and what is between them."""
+    return _PIECES.finditer(text)
+
+
+def begins_unended(part: re.Match[str]) -> bool:
+    """Whether a literal, quoted name or /* comment begins with this part and does not end."""
+    return part[0] in ("'", '"', "`") or (
+        part[0] == "/" and part.string.startswith("/*", part.start())
+    )
+
+
 def _piece(text: str, start: int, end: int) -> Piece:
     line = text.count("\n", 0, start) + 1
     return Piece(text[start:end], line, start - text.rfind("\n", 0, start))
@@ -106,3 +133,18 @@ def excerpt(text: str, line: int, column: int) -> str:
     part = re.match(r"\w+|\S|$", shown[column - 1 :])
     width = max(1, len(part[0])) if part else 1
     return shown.replace("\t", " ") + "\n" + " " * (column - 1) + "^" * width
+
+
+def around(excerpt: str, width: int) -> list[str]:
+    """The two lines of an excerpt, of a longer line only what fits into the width around the carets."""
+    shown, carets = [*excerpt.split("\n"), ""][:2]
+    if len(shown) <= width or not carets.strip():
+        return [shown, carets]
+    first = carets.index("^")
+    begin = max(0, min(first - width // 3, len(shown) - width))
+    part = shown[begin : begin + width]
+    if begin:
+        part = "…" + part[1:]
+    if begin + width < len(shown):
+        part = part[:-1] + "…"
+    return [part, carets[begin : begin + width]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gradstream.errors import SqlError
-from gradstream.shell.script import excerpt, split
+from gradstream.shell.script import around, excerpt, is_open, split
 
 
 def test_semicolons_count_only_outside_quotes_and_comments() -> None:
@@ -47,3 +47,35 @@ def test_excerpts_underline_a_word_or_a_sign() -> None:
     assert excerpt("a\nSELECT FOO FROM", 2, 8) == "SELECT FOO FROM\n       ^^^"
     assert excerpt("x = )", 1, 5) == "x = )\n    ^"
     assert excerpt("x", 7, 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "open_"),
+    [
+        ("", False),
+        ("  \n", False),
+        ("-- a comment", False),
+        ("SHOW STREAMS", True),
+        ("SHOW STREAMS;", False),
+        ("SHOW STREAMS; -- and", False),
+        ("SHOW STREAMS; SHOW", True),
+        ("SELECT 'a;", True),
+        ("SELECT 'a;' FROM `b;", True),
+        ("SELECT 'it''s';", False),
+        ("/* SHOW STREAMS;", True),
+        ("/* a */ SHOW STREAMS;", False),
+        ("SELECT 4 / 2;", False),
+        ("SELECT a ->b - 1;", False),
+    ],
+)
+def test_whether_there_is_more_to_type(text: str, open_: bool) -> None:
+    assert is_open(text) is open_
+
+
+def test_of_a_long_line_the_faulty_place_is_shown() -> None:
+    line = "SELECT " + ", ".join(f"COLUMN_{number}" for number in range(60)) + " FROM S;"
+    shown, carets = around(excerpt(line, 1, line.index("COLUMN_40") + 1), 80)
+    assert len(shown) == 80
+    assert shown[0] == shown[-1] == "…"
+    assert shown[carets.index("^") : len(carets)] == "COLUMN_40"
+    assert around("SELECT A\n       ^", 80) == ["SELECT A", "       ^"]

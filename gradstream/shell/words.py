@@ -1,0 +1,52 @@
+"""The words of KSQL, for those who type it: what a statement begins with, and what follows what."""
+
+from __future__ import annotations
+
+STATEMENTS = """
+    ALTER CREATE DEFINE DESCRIBE DROP EXPLAIN INSERT LIST PAUSE PRINT RESUME SELECT SET SHOW TERMINATE UNDEFINE UNSET
+""".split()
+LOCAL = "EXIT HELP OUTPUT QUIT RUN".split()  # the shell's own, which need no semicolon
+
+# Names that must be quoted.
+RESERVED = frozenset(
+    """
+    AND AS BETWEEN BY CASE CAST CREATE DELETE DESCRIBE DISTINCT DROP ELSE END EXISTS FALSE FROM FULL GROUP HAVING IN
+    INNER INSERT INTO IS JOIN LEFT LIKE LIMIT NOT NULL ON OR OUTER RIGHT SELECT THEN TRUE VALUES WHEN WHERE WITH WITHIN
+    """.split()
+)
+CLAUSES = sorted(
+    RESERVED.difference(STATEMENTS, ["DELETE"])
+    | set("EMIT EXPLODE GRACE PARTITION PERIOD STRUCT WINDOW".split())
+)
+TYPES = """
+    ARRAY BIGINT BOOLEAN BYTES DATE DECIMAL DOUBLE INT INTEGER MAP STRING STRUCT TIME TIMESTAMP VARCHAR
+""".split()
+COLUMN_MARKS = ["KEY", "PRIMARY KEY", "HEADERS"]
+WITH = """
+    FORMAT KAFKA_TOPIC KEY_FORMAT KEY_SCHEMA_ID PARTITIONS REPLICAS RETENTION_MS TIMESTAMP TIMESTAMP_FORMAT
+    VALUE_AVRO_SCHEMA_FULL_NAME VALUE_DELIMITER KEY_DELIMITER VALUE_FORMAT VALUE_SCHEMA_ID WINDOW_SIZE WINDOW_TYPE
+    WRAP_SINGLE_VALUE
+""".split()
+FORMATS = "AVRO DELIMITED JSON KAFKA NONE".split()
+RESETS = ["earliest", "latest"]
+
+# After these words, the last of a statement so far, only these come.
+AFTER: dict[tuple[str, ...], list[str]] = {
+    ("ALTER",): ["STREAM", "TABLE"],
+    ("CREATE",): ["STREAM", "TABLE", "OR REPLACE", "SOURCE", "TYPE"],
+    ("CREATE", "STREAM"): ["IF NOT EXISTS"],
+    ("CREATE", "TABLE"): ["IF NOT EXISTS"],
+    ("OR", "REPLACE"): ["STREAM", "TABLE"],
+    ("CREATE", "SOURCE"): ["STREAM", "TABLE"],
+    ("DROP",): ["STREAM", "TABLE", "TYPE"],
+    ("INSERT",): ["INTO"],
+    ("EMIT",): ["CHANGES", "FINAL"],
+    ("GROUP",): ["BY"],
+    ("PARTITION",): ["BY"],
+    ("GRACE",): ["PERIOD"],
+    ("WINDOW",): ["TUMBLING", "HOPPING", "SESSION"],
+    ("RUN",): ["SCRIPT"],
+    ("OUTPUT",): ["table", "csv", "json"],
+    ("SHOW",): ["STREAMS", "TABLES", "TOPICS", "ALL TOPICS", "QUERIES", "FUNCTIONS", "PROPERTIES", "TYPES", "VARIABLES"],
+    ("LIST",): ["STREAMS", "TABLES", "TOPICS", "QUERIES", "FUNCTIONS", "PROPERTIES", "TYPES", "VARIABLES"],
+}  # fmt: skip

@@ -84,7 +84,8 @@ def steps(lines: list[str]) -> Iterator[list[str]]:
 @pytest.mark.integration
 @pytest.mark.timeout(900)  # each command is a process of its own
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/training.md", "docs/dead-letters.md", "docs/lineage.md"]
+    "name",
+    ["README.md", "docs/training.md", "docs/dead-letters.md", "docs/lineage.md", "docs/shell.md"],
 )
 def test_every_command_of_a_page_works(name: str, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRADSTREAM_")}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 APART = re.compile(
-    r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md|docs/lineage\.md)(?:-.*)?\]$"
+    r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md|docs/lineage\.md|docs/shell\.md)(?:-.*)?\]$"
 )
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 # The longest, so that none of them begins when the other workers have little left to do.
@@ -25,7 +25,7 @@ FIRST = """
     tests/faults/test_judge.py tests/trainers/test_rebuild.py tests/faults/test_canary.py tests/trainers/test_crashes.py
     tests/wire/test_avro_properties.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py
     tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
-    tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py
+    tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py docs/shell.md
     tests/wire/test_reader.py tests/wire/test_messages.py tests/testing/test_pipeline.py tests/acceptance/test_interrupts.py
     tests/trainers/test_aborts.py tests/wire/test_writer.py tests/wire/test_rebalance.py
     tests/producers/test_send.py tests/trainers/test_plug_ins.py tests/pipeline/test_golden.py

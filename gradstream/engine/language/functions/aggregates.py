@@ -6,6 +6,7 @@ one. A function that can also undo a row may be applied to a table, whose rows c
 
 from __future__ import annotations
 
+import decimal
 import itertools
 import math
 from bisect import insort
@@ -108,13 +109,7 @@ def _sum(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
 def _zero(type_: SqlType) -> Any:
     if type_ == DOUBLE:
         return 0.0
-    return fit_decimal(_decimal(0), type_) if isinstance(type_, Decimal) else 0
-
-
-def _decimal(value: int) -> Any:
-    import decimal
-
-    return decimal.Decimal(value)
+    return fit_decimal(decimal.Decimal(0), type_) if isinstance(type_, Decimal) else 0
 
 
 def _sum_list(types: list[SqlType], constants: list[Any]) -> Aggregate | None:

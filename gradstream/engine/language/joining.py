@@ -16,6 +16,7 @@ from gradstream.engine.language import tree
 from gradstream.engine.language.analyze import PSEUDO, WINDOW_BOUNDS, Analyzer, Typed, nearest
 from gradstream.engine.language.formatting import format_expression
 from gradstream.engine.language.lexer import error_at, place
+from gradstream.engine.language.projection import readable
 from gradstream.engine.language.schema_rules import check_no_maps
 from gradstream.engine.types import SqlType
 from gradstream.errors import SqlError
@@ -57,13 +58,6 @@ class Joined:
     computed: dict[str, Typed]
     shown: dict[str, str]
     foreign: bool
-
-
-def own_columns(source: Source) -> dict[str, SqlType]:
-    """Everything that can be read of a source's row, by name."""
-    columns = {column.name: column.type for column in source.columns}
-    bounds = WINDOW_BOUNDS if source.window is not None else {}
-    return {**columns, **PSEUDO, **bounds}
 
 
 def join(
@@ -152,9 +146,9 @@ class _Joining:
                     node.at,
                 )
         self.sources.append((source, node.alias))
-        self.columns[node.alias] = own_columns(source)
+        self.columns[node.alias] = readable(source)
         self.types.update(
-            (f"{node.alias}_{name}", type_) for name, type_ in own_columns(source).items()
+            (f"{node.alias}_{name}", type_) for name, type_ in readable(source).items()
         )
         return source
 

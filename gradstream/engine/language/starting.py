@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from gradstream.engine.catalog import WindowedKey
 from gradstream.engine.language.evaluation import Item, Output, Rows
 from gradstream.engine.language.grouping import Grouped
-from gradstream.engine.language.joining import Joined, Joint, own_columns
+from gradstream.engine.language.joining import Joined, Joint
 from gradstream.engine.language.joins import (
     ForeignKey,
     JoinedRows,
@@ -23,7 +23,7 @@ from gradstream.engine.language.joins import (
     TableTable,
 )
 from gradstream.engine.language.joins import Step as JoinStep
-from gradstream.engine.language.projection import Projected
+from gradstream.engine.language.projection import Projected, readable
 from gradstream.engine.language.query import Evaluate, Evaluated, RowError, Started
 from gradstream.engine.language.stateful import (
     GroupQuery,
@@ -109,7 +109,7 @@ def starter(
     key = [column.name for column in source.key_columns]
     held = {
         name: type_
-        for name, type_ in own_columns(source).items()
+        for name, type_ in readable(source).items()
         if name in key or (name in read and name != "ROWTIME")
     }
 
@@ -134,7 +134,7 @@ def joined_reads(joined: Joined, read: set[str]) -> list[dict[str, str]]:
         found.append(
             {
                 f"{alias}_{name}": name
-                for name in own_columns(source)
+                for name in readable(source)
                 if f"{alias}_{name}" in wanted or name in keys
             }
         )
@@ -151,7 +151,7 @@ def started_join(
     """
     sides = []
     for (source, alias), names in zip(joined.sources, joined_reads(joined, read), strict=True):
-        types = {name: own_columns(source)[own] for name, own in names.items()}
+        types = {name: readable(source)[own] for name, own in names.items()}
         is_table = source.kind == "table"
         own = source.key_columns if is_table else ()
         places = tuple(list(names).index(f"{alias}_{column.name}") for column in own)

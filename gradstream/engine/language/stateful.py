@@ -33,7 +33,7 @@ Timed: TypeAlias = Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple
 
 @dataclass(slots=True)
 class Changes:
-    """Rows of a batch as changes, in order.
+    """Rows of a batch as changes, in order; what a row was (OLD) comes right before what it is (NEW or GONE).
 
     Attributes:
         batch: one row each, that of a GONE being of nulls but for its key.
@@ -45,6 +45,12 @@ class Changes:
     timestamps: Indices
     at: Indices
     signs: npt.NDArray[np.int8]
+
+    def some(self, which: Indices, signs: npt.NDArray[np.int8]) -> Changes:
+        """Those at some positions, with signs of their own."""
+        return Changes(
+            self.batch.take(pa.array(which)), self.timestamps[which], self.at[which], signs
+        )
 
 
 class TableRows:
@@ -118,35 +124,23 @@ def batch_of(
     return pa.RecordBatch.from_arrays(arrays, names)
 
 
-def filtered(
+def passing(
     where: Item, types: dict[str, SqlType], changes: Changes, errors: list[RowError]
-) -> Changes:
-    """The changes of the rows that a condition lets through: what no longer passes it is gone, what never has is not.
+) -> tuple[Indices, npt.NDArray[np.int8]]:
+    """Which changes a condition lets through, and their signs: what no longer passes it is gone, what never has is not.
 
-    The OLD row of a change comes right before its NEW or GONE one.
+    Returns:
+        int64 (m,), positions among the changes, ascending, and int8 (m,).
     """
     rows = Rows(changes.batch, changes.timestamps, None, types)
     found: list[RowError] = []
     passes = where.mask(rows, found) & (changes.signs != GONE)
     errors += [(int(changes.at[n]), label, text) for n, label, text in found]
-    signs = changes.signs.copy()
-    keep = np.zeros(len(signs), np.bool_)
-    for n, sign in enumerate(changes.signs.tolist()):
-        if sign == OLD:
-            keep[n] = passes[n]
-            continue
-        before = n > 0 and changes.signs[n - 1] == OLD and changes.at[n - 1] == changes.at[n]
-        if passes[n]:
-            keep[n] = True
-        elif before and passes[n - 1]:
-            keep[n], signs[n] = True, GONE
-    kept = np.flatnonzero(keep)
-    return Changes(
-        changes.batch.take(pa.array(kept)),
-        changes.timestamps[kept],
-        changes.at[kept],
-        signs[kept],
-    )
+    was = np.zeros(len(passes), np.bool_)  # whether its OLD one did, which comes right before it
+    was[1:] = passes[:-1] & (changes.signs[:-1] == OLD)
+    signs = np.where(passes, changes.signs, GONE).astype(np.int8)
+    kept = np.flatnonzero(passes | (was & (changes.signs != OLD)))
+    return kept, signs[kept]
 
 
 class Projection:
@@ -253,7 +247,7 @@ class TableQuery:
     def follow(self, changes: Changes, errors: list[RowError]) -> Evaluated:
         """What changes of the source make of the result."""
         if self.where is not None:
-            changes = filtered(self.where, self.types, changes, errors)
+            changes = changes.some(*passing(self.where, self.types, changes, errors))
         return self.projection(changes, errors)
 
 
@@ -330,25 +324,15 @@ class GroupQuery:
     def follow(self, changes: Changes, errors: list[RowError]) -> Evaluated:
         """What changes of the source make of the groups."""
         if self.where is not None:
-            changes = filtered(self.where, self.types, changes, errors)
+            changes = changes.some(*passing(self.where, self.types, changes, errors))
         grown = self._grown(changes, errors)
         made = self._shown(grown)
         windows = grown.windows if self.groups.windowed else None
-        if self.having is None:
-            return self.projection(made, errors, windows)
-        numbered = Changes(
-            made.batch, made.timestamps, np.arange(len(made.at), dtype=np.int64), made.signs
-        )
-        # OLD lines pair with the next by their position, which a row that changes several windows shares.
-        numbered.at[1:][made.signs[:-1] == OLD] -= 1
-        found: list[RowError] = []
-        passed = filtered(self.having, self.shown, numbered, found)
-        errors += [(int(made.at[n]), label, text) for n, label, text in found]
-        line = passed.at
-        if windows is not None:
-            windows = [windows[n] for n in line.tolist()]
-        kept = Changes(passed.batch, passed.timestamps, made.at[line], passed.signs)
-        return self.projection(kept, errors, windows)
+        if self.having is not None:
+            which, signs = passing(self.having, self.shown, made, errors)
+            made = made.some(which, signs)
+            windows = None if windows is None else [windows[n] for n in which.tolist()]
+        return self.projection(made, errors, windows)
 
     def _grown(self, changes: Changes, errors: list[RowError]) -> Grown:
         rows = Rows(changes.batch, changes.timestamps, None, self.types)

@@ -7,8 +7,8 @@ that it reads, unless the whole of it can be done on Arrow columns (``columnwise
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from gradstream.engine.language.query import Evaluated, RowError
 from gradstream.engine.types import SqlType, arrow_type, from_python, to_python
 
 Indices = npt.NDArray[np.int64]
+Timed: TypeAlias = Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple[int, str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +159,15 @@ class Evaluator:
         keys: Sequence[Output],
         values: Sequence[Output],
         key_columns: frozenset[str] = frozenset(),
-        time: Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple[int, str]]]]
-        | None = None,
+        time: Timed | None = None,
     ) -> None:
         self.types = types
         self.where = None if where is None else Item(where, "WHERE")
         self.tables = [(call, Item(call.arguments[0], "SELECT")) for call in tables]
         self.keys = [Item(output.item, output.name) for output in keys]
         self.values = [Item(output.item, output.name) for output in values]
-        self.key_schema = _schema(keys)
-        self.value_schema = _schema(values)
+        self.key_schema = schema_of(keys)
+        self.value_schema = schema_of(values)
         self.time = time
         # Keys that a record without a value still has: those of the record's own key.
         self.from_value = [bool(item.item.columns() - key_columns) for item in self.keys]
@@ -240,7 +240,7 @@ class Evaluator:
         positions = np.arange(batch.num_rows, dtype=np.int64) if kept is None else kept
         times = timestamps if kept is None else timestamps[kept]
         answer = Evaluated(keys, values, positions, times, null_out, errors)
-        return answer if self.time is None else self._timed(answer)
+        return answer if self.time is None else timed(answer, self.time)
 
     def _kept(
         self,
@@ -269,7 +269,7 @@ class Evaluator:
             if from_value and null_out.any():
                 array = pc.if_else(pa.array(null_out), pa.scalar(None, array.type), array)
             arrays.append(array)
-        return _batch(arrays, self.key_schema, rows.size)
+        return assembled(arrays, self.key_schema, rows.size)
 
     def _projected(
         self,
@@ -282,50 +282,56 @@ class Evaluator:
         """The value columns; records without a value are not computed and come out as rows of NULLs."""
         if not null_out.any():
             arrays = [item.array(rows, errors) for item in self.values]
-            return _batch(arrays, self.value_schema, rows.size)
+            return assembled(arrays, self.value_schema, rows.size)
         some = np.flatnonzero(~null_out)
         present = Rows(batch, timestamps, some, self.types)
         back = np.full(rows.size, -1, np.int64)
         back[some] = np.arange(len(some))
         spread = pa.array(back, mask=null_out)
         arrays = [item.array(present, errors).take(spread) for item in self.values]
-        return _batch(arrays, self.value_schema, rows.size)
-
-    def _timed(self, answer: Evaluated) -> Evaluated:
-        """The sink's own TIMESTAMP column; a row without a time is dropped."""
-        assert self.time is not None
-        whole = pa.RecordBatch.from_arrays(
-            [*answer.keys.columns, *answer.values.columns],
-            names=[*answer.keys.schema.names, *answer.values.schema.names],
-        )
-        times, bad = self.time(whole, answer.timestamps)
-        errors = answer.errors + [(int(answer.rows[at]), "TIMESTAMP", text) for at, text in bad]
-        keep = np.flatnonzero(times >= 0)
-        if len(keep) == len(times):
-            return Evaluated(
-                answer.keys, answer.values, answer.rows, times, answer.null_values, errors
-            )
-        taken = pa.array(keep)
-        return Evaluated(
-            answer.keys.take(taken) if answer.keys.num_columns else _empty(len(keep)),
-            answer.values.take(taken),
-            answer.rows[keep],
-            times[keep],
-            answer.null_values[keep],
-            errors,
-        )
+        return assembled(arrays, self.value_schema, rows.size)
 
 
-def _schema(outputs: Sequence[Output]) -> pa.Schema:
+def timed(answer: Evaluated, time: Timed, keeps: npt.NDArray[np.bool_] | None = None) -> Evaluated:
+    """With the times of the sink's own TIMESTAMP column; a row without one is dropped and told.
+
+    Args:
+        keeps: rows that keep the time they have.
+    """
+    whole = pa.RecordBatch.from_arrays(
+        [*answer.keys.columns, *answer.values.columns],
+        names=[*answer.keys.schema.names, *answer.values.schema.names],
+    )
+    times, bad = time(whole, answer.timestamps)
+    if keeps is not None:
+        times = np.where(keeps, answer.timestamps, times)
+        bad = [(at, text) for at, text in bad if not keeps[at]]
+    errors = answer.errors + [(int(answer.rows[at]), "TIMESTAMP", text) for at, text in bad]
+    keep = np.flatnonzero(times >= 0)
+    if len(keep) == len(times):
+        return replace(answer, timestamps=times, errors=errors)
+    taken = pa.array(keep)
+    return Evaluated(
+        answer.keys.take(taken) if answer.keys.num_columns else without_columns(len(keep)),
+        answer.values.take(taken),
+        answer.rows[keep],
+        times[keep],
+        answer.null_values[keep],
+        errors,
+        None if answer.windows is None else [answer.windows[at] for at in keep.tolist()],
+    )
+
+
+def schema_of(outputs: Sequence[Output]) -> pa.Schema:
     return pa.schema([pa.field(output.name, arrow_type(output.type)) for output in outputs])
 
 
-def _empty(size: int) -> pa.RecordBatch:
+def without_columns(size: int) -> pa.RecordBatch:
     """A batch without columns that still has its rows."""
     return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
 
 
-def _batch(arrays: list[pa.Array], schema: pa.Schema, size: int) -> pa.RecordBatch:
+def assembled(arrays: list[pa.Array], schema: pa.Schema, size: int) -> pa.RecordBatch:
     if not arrays:
-        return _empty(size)
+        return without_columns(size)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

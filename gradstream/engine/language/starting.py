@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradstream.engine.catalog import WindowedKey
-from gradstream.engine.language.evaluation import Item, Output, Rows
+from gradstream.engine.language.evaluation import Item, Output, Rows, Timed
 from gradstream.engine.language.grouping import Grouped
 from gradstream.engine.language.joining import Joined, Joint
 from gradstream.engine.language.joins import (
@@ -32,7 +32,6 @@ from gradstream.engine.language.stateful import (
     Sessions,
     TableQuery,
     TableRows,
-    Timed,
     Windows,
 )
 from gradstream.engine.types import SqlType

@@ -10,7 +10,7 @@ NEW, OLD, and GONE for a key that has no row any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +19,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.engine.language.analyze import Typed
-from gradstream.engine.language.evaluation import Indices, Item, Output, Rows
+from gradstream.engine.language.evaluation import (
+    Indices,
+    Item,
+    Output,
+    Rows,
+    Timed,
+    assembled,
+    schema_of,
+    timed,
+    without_columns,
+)
 from gradstream.engine.language.functions.aggregates import frozen
 from gradstream.engine.language.grouping import Aggregated
 from gradstream.engine.language.query import Evaluated, RowError
@@ -28,7 +38,6 @@ from gradstream.engine.types import SqlType, arrow_type, from_python, to_python
 NEW, GONE, OLD = 1, 0, -1
 Values: TypeAlias = tuple[Any, ...]
 Window: TypeAlias = tuple[int, int]
-Timed: TypeAlias = Callable[[pa.RecordBatch, Indices], tuple[Indices, list[tuple[int, str]]]]
 
 
 @dataclass(slots=True)
@@ -113,7 +122,7 @@ def batch_of(
     """Columns of Python values as a batch; without columns it still has its rows."""
     names = list(names)
     if not names:
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
+        return without_columns(size)
     if not size:
         return pa.RecordBatch.from_arrays(
             [pa.nulls(0, arrow_type(types[name])) for name in names], names
@@ -173,33 +182,7 @@ class Projection:
         errors += [(int(at[n]), label, text) for n, label, text in found]
         kept = None if windows is None else [windows[n] for n in shown.tolist()]
         answer = Evaluated(keys, values, at, times, gone, errors, kept)
-        return answer if self.time is None else self._timed(answer)
-
-    def _timed(self, answer: Evaluated) -> Evaluated:
-        """The sink's own TIMESTAMP column; a row without a time is dropped, and what is gone keeps the record's."""
-        assert self.time is not None
-        whole = pa.RecordBatch.from_arrays(
-            [*answer.keys.columns, *answer.values.columns],
-            names=[*answer.keys.schema.names, *answer.values.schema.names],
-        )
-        times, bad = self.time(whole, answer.timestamps)
-        times = np.where(answer.null_values, answer.timestamps, times)
-        errors = answer.errors + [
-            (int(answer.rows[at]), "TIMESTAMP", text)
-            for at, text in bad
-            if not answer.null_values[at]
-        ]
-        keep = np.flatnonzero(times >= 0)
-        taken = pa.array(keep)
-        return Evaluated(
-            answer.keys.take(taken),
-            answer.values.take(taken),
-            answer.rows[keep],
-            times[keep],
-            answer.null_values[keep],
-            errors,
-            None if answer.windows is None else [answer.windows[at] for at in keep.tolist()],
-        )
+        return answer if self.time is None else timed(answer, self.time, gone)
 
     def _columns(
         self,
@@ -214,10 +197,7 @@ class Projection:
             back = np.cumsum(~gone) - 1
             spread = pa.array(back, pa.int64(), mask=gone)
             arrays = [array.take(spread) for array in arrays]
-        if not arrays:
-            return pa.RecordBatch.from_struct_array(pa.array([{}] * size, pa.struct([])))
-        schema = pa.schema([pa.field(of.name, arrow_type(of.type)) for of, _ in items])
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+        return assembled(arrays, schema_of([of for of, _ in items]), size)
 
 
 class TableQuery:

@@ -6,7 +6,7 @@ that it reads, unless the whole of it can be done on Arrow columns (``columnwise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -144,8 +144,8 @@ class Evaluator:
     Args:
         types: of all columns that may be read.
         where: the condition, or None.
-        tables: calls of table functions, whose values the others read as TABLE_n; each row becomes as many as the
-            longest of them has, the others being NULL where they have no more.
+        tables: calls of table functions by the names of the columns as which the others read their values; each row
+            becomes as many as the longest of them has, the others being NULL where they have no more.
         keys, values: the columns of the result.
         key_columns: names of what does not come from the record's value.
         time: computes the output record's timestamp in milliseconds from the values, or None to keep ROWTIME.
@@ -155,7 +155,7 @@ class Evaluator:
         self,
         types: dict[str, SqlType],
         where: Typed | None,
-        tables: Sequence[Typed],
+        tables: Mapping[str, Typed],
         keys: Sequence[Output],
         values: Sequence[Output],
         key_columns: frozenset[str] = frozenset(),
@@ -163,7 +163,9 @@ class Evaluator:
     ) -> None:
         self.types = types
         self.where = None if where is None else Item(where, "WHERE")
-        self.tables = [(call, Item(call.arguments[0], "SELECT")) for call in tables]
+        self.tables = [
+            (name, call, Item(call.arguments[0], "SELECT")) for name, call in tables.items()
+        ]
         self.keys = [Item(output.item, output.name) for output in keys]
         self.values = [Item(output.item, output.name) for output in values]
         self.key_schema = schema_of(keys)
@@ -206,21 +208,21 @@ class Evaluator:
             at = at[~nulls[at]]
         rows = Rows(batch, timestamps, at, self.types)
         made = []
-        for call, item in self.tables:
+        for _, call, item in self.tables:
             assert item.item.type is not None
             given = to_python(item.array(rows, errors), item.item.type)
             made.append([call.detail(value) for value in given])
         counts = [max(map(len, of)) for of in zip(*made, strict=True)]
         source = np.repeat(at, counts)
         batch = batch.take(pa.array(source))
-        for n, ((call, _), lists) in enumerate(zip(self.tables, made, strict=True)):
+        for (name, call, _), lists in zip(self.tables, made, strict=True):
             values = [
                 of[k] if k < len(of) else None
                 for of, count in zip(lists, counts, strict=True)
                 for k in range(count)
             ]
             assert call.type is not None
-            batch = batch.append_column(f"TABLE_{n}", from_python(values, call.type))
+            batch = batch.append_column(name, from_python(values, call.type))
         return batch, timestamps[source], source
 
     def _answer(

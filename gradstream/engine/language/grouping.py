@@ -121,11 +121,10 @@ class _Grouping:
             "grouping",
             items,
             query,
-            (),
-            tuple(self.by),
-            tuple(self._bound(call) for call in self.calls),
-            having,
-            self.shown,
+            by=tuple(self.by),
+            aggregates=tuple(self._bound(call) for call in self.calls),
+            having=having,
+            shown=self.shown,
         )
 
     def _group_by(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.language import tree
@@ -35,7 +36,7 @@ class Projected:
         keys: the key that the rows have after PARTITION BY.
         repartitioned: what made the key, ``partitioning`` or ``grouping``; nothing where it is the source's.
         items: the columns of the result in the order of SELECT.
-        tables: calls of table functions, to which ``items`` refer as TABLE_n.
+        tables: calls of table functions by the names of columns, none of the source's, as which ``items`` read them.
     """
 
     source: Source
@@ -45,11 +46,7 @@ class Projected:
     repartitioned: str
     items: tuple[Output, ...]
     query: tree.Query
-    tables: tuple[Typed, ...] = ()
-
-    @property
-    def source_names(self) -> set[str]:
-        return {column.name for column in self.source.columns}
+    tables: dict[str, Typed] = field(default_factory=dict)
 
 
 def project(
@@ -73,28 +70,35 @@ def project(
     namer = Namer(columns)
     keys = _keys(query, source, analyzer, namer, text)
     items = list(_items(query, source, keys, analyzer, namer, text))
-    tables: list[Typed] = []
-    items = [Output(of.name, of.type, _without_tables(of.item, tables)) for of in items]
+    tables: dict[str, Typed] = {}
+    items = [Output(of.name, of.type, _without_tables(of.item, tables, known)) for of in items]
     if tables and source.kind == "table":
         raise error_at(
             "UNSUPPORTED", "Table source is not supported with table functions", text, query.at
         )
-    known |= {f"TABLE_{n}": of.type for n, of in enumerate(tables) if of.type is not None}
+    known |= {name: of.type for name, of in tables.items() if of.type is not None}
     if query.partition_by:
         keys = renamed(keys, items)
     made_by = "partitioning" if query.partition_by else ""
-    return Projected(source, known, where, keys, made_by, tuple(items), query, tuple(tables))
+    return Projected(source, known, where, keys, made_by, tuple(items), query, tables)
 
 
-def _without_tables(item: Typed, tables: list[Typed]) -> Typed:
-    """An item with references to the calls of table functions in their place; the calls go to ``tables``."""
+def _without_tables(item: Typed, tables: dict[str, Typed], taken: Container[str]) -> Typed:
+    """An item that reads columns where it called table functions; the calls go to ``tables``.
+
+    Args:
+        taken: names that other columns have.
+    """
     if item.kind == "table":
-        if item not in tables:
-            tables.append(item)
-        return Typed("column", item.type, detail=f"TABLE_{tables.index(item)}", node=item.node)
+        name = next((name for name, call in tables.items() if call == item), None)
+        if name is None:
+            numbered = (f"TABLE_{n}" for n in itertools.count())
+            name = next(name for name in numbered if name not in taken and name not in tables)
+            tables[name] = item
+        return Typed("column", item.type, detail=name, node=item.node)
     if not item.arguments:
         return item
-    arguments = tuple(_without_tables(argument, tables) for argument in item.arguments)
+    arguments = tuple(_without_tables(of, tables, taken) for of in item.arguments)
     return replace(item, arguments=arguments)
 
 

@@ -59,11 +59,9 @@ def columns_read(
         return read
     for output in (*keys, *values):
         read |= output.item.columns()
-    for call in projected.tables:
+    for call in projected.tables.values():
         read |= call.columns()
-    return {
-        name for name in read if not name.startswith("TABLE_") or name in projected.source_names
-    }
+    return read - projected.tables.keys()
 
 
 def not_started(

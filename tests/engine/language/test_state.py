@@ -374,3 +374,14 @@ def test_one_row_becomes_many() -> None:
         [source, "CREATE STREAM OUT AS SELECT K FROM S WHERE EXPLODE(A) = 1;"],
         "only be used in SELECT",
     )
+
+
+def test_a_column_may_be_called_as_the_engine_would_call_a_table_function() -> None:
+    check(
+        [
+            "CREATE STREAM S (K STRING KEY, TABLE_0 INT, A ARRAY<INT>) WITH (KAFKA_TOPIC='s', FORMAT='JSON');",
+            "CREATE STREAM OUT AS SELECT K, EXPLODE(A) AS N, TABLE_0 FROM S;",
+        ],
+        [record("s", "a", {"TABLE_0": 7, "A": [1, 2]})],
+        [out("a", {"N": 1, "TABLE_0": 7}), out("a", {"N": 2, "TABLE_0": 7})],
+    )

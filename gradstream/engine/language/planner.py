@@ -15,7 +15,7 @@ from gradstream.engine.catalog import Catalog, Column, Format, Source, Timestamp
 from gradstream.engine.language import actions, functions, tree
 from gradstream.engine.language.analyze import PSEUDO, Typed, nearest, resolve_type
 from gradstream.engine.language.casts import widens
-from gradstream.engine.language.evaluation import Evaluator, Output
+from gradstream.engine.language.evaluation import Evaluator, Output, Timed
 from gradstream.engine.language.formatting import format_columns, format_expression, format_name
 from gradstream.engine.language.functions.java_time import timestamp_reader
 from gradstream.engine.language.grouping import Grouped, group
@@ -57,9 +57,6 @@ from gradstream.engine.types import (
 )
 from gradstream.errors import GradstreamError, SqlError
 
-TimeReader: TypeAlias = Callable[
-    [pa.RecordBatch, npt.NDArray[np.int64]], tuple[npt.NDArray[np.int64], list[tuple[int, str]]]
-]
 Infer: TypeAlias = Callable[[str, bool, Format], tuple[Column, ...]]
 ALL_HEADERS = Array(Struct((("KEY", STRING), ("VALUE", BYTES))))
 
@@ -85,10 +82,6 @@ class Planner:
         self.properties = properties
         self.infer = infer
         self.number = number
-        self.joined: Joined | None = None  # of the query being planned
-        self.missing_key: str | None = (
-            None  # what a persistent query over a join is told that shows no key
-        )
 
     def plan(self, body: tree.Body) -> actions.Action:
         rule = _RULES[type(body)]
@@ -427,11 +420,19 @@ class Planner:
                 )
 
     def projected(
-        self, query: tree.Query, statement: str = "SELECT"
+        self,
+        query: tree.Query,
+        statement: str = "SELECT",
+        into: tree.CreateAsSelect | tree.InsertSelect | None = None,
     ) -> tuple[Projected | Grouped, str]:
-        self.joined = None
+        """A query resolved, and its source's alias.
+
+        Args:
+            into: the statement that it is part of, which every join has (see check_transient).
+        """
         if isinstance(query.source, tree.Join):
-            return self.projected_join(query, statement), ""
+            assert into is not None
+            return self.projected_join(query, statement, into), ""
         source, alias = self.source_of(query)
         if not query.group_by:
             found = project(query, source, alias, self.catalog.types, self.script, statement)
@@ -447,21 +448,23 @@ class Planner:
         self.check_aggregates(grouped, source)
         return grouped, alias
 
-    def projected_join(self, query: tree.Query, statement: str) -> Projected | Grouped:
+    def projected_join(
+        self, query: tree.Query, statement: str, into: tree.CreateAsSelect | tree.InsertSelect
+    ) -> Projected | Grouped:
         """A query over several sources, as one over their joined rows."""
         self.check_clauses(query)
         joined = join(query, self.found, self.catalog.types, self.script)
-        self.joined = joined
         query, source = joined.query, joined.source
         if query.group_by:
             grouped = group(query, source, "", self.catalog.types, self.script, self.properties)
             self.check_aggregates(grouped, source)
-            return grouped
+            return replace(grouped, joined=joined)
         if not query.partition_by:
-            source = self.keyed(joined)
-        return project(query, source, "", self.catalog.types, self.script, statement)
+            source = self.keyed(joined, into)
+        made = project(query, source, "", self.catalog.types, self.script, statement)
+        return replace(made, joined=joined)
 
-    def keyed(self, joined: Joined) -> Source:
+    def keyed(self, joined: Joined, into: tree.CreateAsSelect | tree.InsertSelect) -> Source:
         """The joined rows with the key that SELECT shows."""
         shown = [
             item.expression.name
@@ -480,11 +483,12 @@ class Planner:
                 if joined.computed
                 else ""
             )
-            self.missing_key = (
-                f"must include the join expression{'s' * several} {_either(names)} in its projection "
-                f"(eg, SELECT {names[0]}...).{more}"
+            raise self.error(
+                "BAD_PROJECTION",
+                f"The query used to build `{into.name}` must include the join expression{'s' * several} "
+                f"{_either(names)} in its projection (eg, SELECT {names[0]}...).{more}",
+                into.at,
             )
-            key = joined.viable[0]
         columns = tuple(
             replace(column, role="key" if column.name == key else "value")
             for column in joined.source.columns
@@ -582,12 +586,12 @@ class Planner:
             )
         steps = self.steps(query_id, projected, made, sink, limit)
         start = None
-        if self.joined is not None:
-            start = starter(projected, read, keys, values, time, self.joined)
-            sources = tuple(of for of, _ in self.joined.sources)
+        if (joined := projected.joined) is not None:
+            start = starter(projected, read, keys, values, time)
+            sources = tuple(of for of, _ in joined.sources)
             parts = tuple(
                 _part(of, names)
-                for of, names in zip(sources, joined_reads(self.joined, read), strict=True)
+                for of, names in zip(sources, joined_reads(joined, read), strict=True)
             )
             return QueryPlan(
                 query_id, sources, columns, pseudo, made, limit, steps, not_started, start, parts
@@ -610,8 +614,8 @@ class Planner:
             f"{source.name} | Topic: {source.topic} | Schema: {format_columns(source.columns)} | "
             f"Logger: {query_id}.KsqlTopic.Source",
         )
-        if self.joined is not None:
-            step = self.join_steps(query_id, self.joined)
+        if projected.joined is not None:
+            step = self.join_steps(query_id, projected.joined)
         if projected.query.where is not None:
             detail = f"{format_expression(projected.query.where)} | Logger: {query_id}.WhereFilter"
             step = Step("FILTER", detail, (step,))
@@ -683,7 +687,7 @@ class Planner:
             )
         settings = self.settings(body.settings, body.at)
         statement = f"CREATE {body.kind.upper()} AS SELECT"
-        projected, alias = self.projected(body.query, statement)
+        projected, alias = self.projected(body.query, statement, body)
         self.check_kind(body, projected)
         if projected.source.kind == "table" and projected.source.window is not None:
             raise self.error(
@@ -691,7 +695,6 @@ class Planner:
                 "KSQL does not support persistent queries on windowed tables.",
                 body.at,
             )
-        self.check_join_key(body)
         keys, values = split_keys(projected, body.name, alias, self.script, self.keys_optional())
         sink = self.sink(body, settings, projected, keys, values)
         query_id = f"C{body.kind[0].upper()}AS_{body.name}_{self.number}"
@@ -711,14 +714,6 @@ class Planner:
             "SELECT statement instead.",
             body.at,
         )
-
-    def check_join_key(self, body: tree.CreateAsSelect | tree.InsertSelect) -> None:
-        if self.missing_key is not None:
-            raise self.error(
-                "BAD_PROJECTION",
-                f"The query used to build `{body.name}` {self.missing_key}",
-                body.at,
-            )
 
     def keys_optional(self) -> bool:
         """ksqlDB's newer planner, off unless asked for, lets a stream drop its key."""
@@ -814,8 +809,7 @@ class Planner:
             raise self.error(
                 "UNSUPPORTED", f"Cannot insert into read-only {sink.kind}: {sink.name}", body.at
             )
-        projected, alias = self.projected(body.query)
-        self.check_join_key(body)
+        projected, alias = self.projected(body.query, into=body)
         keys, values = split_keys(projected, body.name, alias, self.script)
         keys, values = self.fitted(sink, keys, values, body.at)
         query_id = f"INSERTQUERY_{self.number}"
@@ -1126,7 +1120,7 @@ def _insertable(source: SqlType, target: SqlType) -> bool:
     return widens(source, target) or (isinstance(target, Decimal) and whole)
 
 
-def _sink_time(column: TimestampColumn) -> TimeReader:
+def _sink_time(column: TimestampColumn) -> Timed:
     """Reads the sink's TIMESTAMP column of a batch of output rows."""
     read = timestamp_reader(column.pattern) if column.pattern is not None else None
 

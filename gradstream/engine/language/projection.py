@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.language import tree
@@ -14,6 +15,9 @@ from gradstream.engine.language.formatting import format_expression, format_name
 from gradstream.engine.language.lexer import error_at
 from gradstream.engine.types import SqlType, Struct
 from gradstream.errors import SqlError
+
+if TYPE_CHECKING:
+    from gradstream.engine.language.joining import Joined  # which reads this module
 
 RESERVED_COLUMNS = ("ROWTIME", "ROWPARTITION", "ROWOFFSET", "WINDOWSTART", "WINDOWEND")
 
@@ -29,7 +33,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """A query over one stream, resolved.
+    """A query resolved, as one over a single source.
 
     Attributes:
         columns: everything that can be read, by name, pseudo columns included.
@@ -37,6 +41,7 @@ class Projected:
         repartitioned: what made the key, ``partitioning`` or ``grouping``; nothing where it is the source's.
         items: the columns of the result in the order of SELECT.
         tables: calls of table functions by the names of columns, none of the source's, as which ``items`` read them.
+        joined: the sources whose joined rows ``source`` stands for.
     """
 
     source: Source
@@ -47,6 +52,7 @@ class Projected:
     items: tuple[Output, ...]
     query: tree.Query
     tables: dict[str, Typed] = field(default_factory=dict)
+    joined: Joined | None = None
 
 
 def project(

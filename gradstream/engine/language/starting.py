@@ -79,7 +79,6 @@ def starter(
     keys: Sequence[Output],
     values: Sequence[Output],
     time: Timed | None,
-    joined: Joined | None = None,
 ) -> Callable[[], Started]:
     """Makes the query with nothing kept yet."""
     source = projected.source
@@ -100,7 +99,7 @@ def starter(
             Projection(projected.shown, keys, values, time),
         )
 
-    if joined is not None:
+    if (joined := projected.joined) is not None:
         key_name = next((column.name for column in source.key_columns), None)
         return lambda: started_join(joined, read, following(None), key_name)
     key = [column.name for column in source.key_columns]

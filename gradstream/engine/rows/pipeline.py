@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from gradstream.errors import DataError
 from gradstream.wire.faults import CODES
 from gradstream.wire.records import Records
 from gradstream.wire.registry import Registry
+
+Spans: TypeAlias = list[tuple[int, int]]
+"""Windows, (start, end) in milliseconds, one for each record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,6 @@ class Input:
             if column.role == "header" and column.name in (*plan.pseudo, *plan.columns)
         ]
         self.needs_headers = bool(self.from_headers)
-        self.windows: list[tuple[int, int]] | None = None  # of the records being read
 
     def evaluate(self, records: Records) -> tuple[Evaluated, npt.NDArray[np.int64], list[bytes]]:
         """What the plan makes of the records.
@@ -83,32 +85,31 @@ class Input:
             ``rows`` count in, and entries for the processing log.
         """
         log: list[bytes] = []
-        batch, rows = self._decode(records, log)
+        batch, rows, windows = self._decode(records, log)
         timestamps = records.timestamp if len(rows) == len(records) else records.timestamp[rows]
         if self.time:
             timestamps, batch, rows = self._event_time(records, batch, rows, timestamps, log)
-        batch = self._with_own_columns(records, batch, rows)
+        batch = self._with_own_columns(records, batch, rows, windows)
         nulls = np.asarray(records.value.is_null())[rows] if records.value.null_count else None
         answer = self.plan_of_rows(batch, timestamps, nulls)
-        if self.windows is not None and answer.windows is None:
-            of_rows = self.windows
-            answer.windows = [of_rows[row] for row in rows[answer.rows].tolist()]
+        if windows is not None and answer.windows is None:
+            answer.windows = [windows[row] for row in rows[answer.rows].tolist()]
         for row, step, message in answer.errors:
             log.append(self.logger.failed(records, int(rows[row]), step, message))
         return answer, rows, log
 
     def _decode(
         self, records: Records, log: list[bytes]
-    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
-        """Key and value columns of the rows where both could be read."""
-        self.windows = None
+    ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64], Spans | None]:
+        """Key and value columns of the rows where both could be read, and the windows of all the records' keys."""
+        windows = None
         values = self.values.decode(records.value)
         self._log_unreadable(records, "value", values.codes, values.reason, log)
         if not self.has_key:
-            return values.batch, values.rows
+            return values.batch, values.rows, None
         raw = records.key
         if self.plan.source.window is not None:
-            raw, self.windows = unwindowed(raw, self.plan.source.window)
+            raw, windows = unwindowed(raw, self.plan.source.window)
         keys = self.keys.decode(raw)
         self._log_unreadable(records, "key", keys.codes, keys.reason, log)
         batches, rows = [keys.batch, values.batch], values.rows
@@ -122,7 +123,7 @@ class Input:
             ]
         columns = [column for batch in batches for column in batch.columns]
         names = [name for batch in batches for name in batch.schema.names]
-        return pa.RecordBatch.from_arrays(columns, names), rows
+        return pa.RecordBatch.from_arrays(columns, names), rows, windows
 
     def _log_unreadable(
         self,
@@ -157,16 +158,20 @@ class Input:
         return made[keep], batch.take(pa.array(keep)), rows[keep]
 
     def _with_own_columns(
-        self, records: Records, batch: pa.RecordBatch, rows: npt.NDArray[np.int64]
+        self,
+        records: Records,
+        batch: pa.RecordBatch,
+        rows: npt.NDArray[np.int64],
+        windows: Spans | None,
     ) -> pa.RecordBatch:
-        """The batch with ROWPARTITION, ROWOFFSET and header columns where the plan reads them."""
+        """The batch with ROWPARTITION, ROWOFFSET, window bounds and header columns where the plan reads them."""
         if "ROWPARTITION" in self.plan.pseudo:
             batch = batch.append_column("ROWPARTITION", pa.array(records.partition[rows]))
         if "ROWOFFSET" in self.plan.pseudo:
             batch = batch.append_column("ROWOFFSET", pa.array(records.offset[rows]))
-        if self.windows is not None:
+        if windows is not None:
             for n, name in enumerate(WINDOW_BOUNDS):
-                bounds = [self.windows[row][n] for row in rows.tolist()]
+                bounds = [windows[row][n] for row in rows.tolist()]
                 batch = batch.append_column(name, pa.array(bounds, pa.int64()))
         for column in self.from_headers:
             values = [_header(column, records.headers(row)) for row in rows.tolist()]
@@ -186,9 +191,7 @@ def _header(column: Column, headers: list[tuple[str, bytes | None]]) -> Any:
 _UNWRITABLE = (ValueError, TypeError, ArithmeticError, DataError, pa.ArrowException)
 
 
-def windowed(
-    keys: pa.BinaryArray, windows: list[tuple[int, int]], kind: WindowedKey
-) -> pa.BinaryArray:
+def windowed(keys: pa.BinaryArray, windows: Spans, kind: WindowedKey) -> pa.BinaryArray:
     """Keys with their windows behind them, as Kafka Streams writes them: a session's end, then the start, 8 bytes each."""
     session = kind.kind == "SESSION"
     made = [
@@ -200,9 +203,7 @@ def windowed(
     return pa.array(made, pa.binary())
 
 
-def unwindowed(
-    keys: pa.BinaryArray, kind: WindowedKey
-) -> tuple[pa.BinaryArray, list[tuple[int, int]]]:
+def unwindowed(keys: pa.BinaryArray, kind: WindowedKey) -> tuple[pa.BinaryArray, Spans]:
     """The reverse; a key too short to hold a window stays as it is, and its window is (0, 0)."""
     session, size = kind.kind == "SESSION", kind.size or 0
     behind = 16 if session else 8
@@ -234,7 +235,9 @@ class Pipeline:
             Input(plan.part(number), registry, logger, started(number) if started else None)
             for number in range(len(plan.sources))
         ]
-        self.input = self.inputs[0]
+        self.logger = logger
+        self.stateful = plan.start is not None
+        self.needs_headers = any(of.needs_headers for of in self.inputs)
         self.of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
         self.sink = sink
         self.rekeyed = _has_step(plan.steps, "REKEY")
@@ -242,9 +245,7 @@ class Pipeline:
         self.values = serdes.value_encoder(sink, registry)
 
     def run(self, records: Records) -> Output:
-        if len(self.inputs) > 1 and len(records):
-            self.input = self.inputs[self.of_topic[records.topics[records.topic[0]]]]
-        answer, rows, log = self.input.evaluate(records)
+        answer, rows, log = self._input(records).evaluate(records)
         rows = rows[answer.rows]
         no_key = self._without_key(records, rows)
         try:
@@ -252,6 +253,12 @@ class Pipeline:
         except _UNWRITABLE:
             return self._one_by_one(records, answer, no_key, rows, log)
         return Output(keys, values, answer.timestamps, rows, log)
+
+    def _input(self, records: Records) -> Input:
+        """Of the topic that all these records are of."""
+        if len(self.inputs) == 1 or not len(records):
+            return self.inputs[0]
+        return self.inputs[self.of_topic[records.topics[records.topic[0]]]]
 
     def _encode(
         self, answer: Evaluated, no_key: npt.NDArray[np.bool_] | None, start: int, count: int
@@ -285,9 +292,7 @@ class Pipeline:
             except _UNWRITABLE as error:
                 why = f"{type(error).__name__} while writing the row"
                 log.append(
-                    self.input.logger.unwritable(
-                        records, int(rows[row]), "value", self.sink.topic, why
-                    )
+                    self.logger.unwritable(records, int(rows[row]), "value", self.sink.topic, why)
                 )
             else:
                 keys.append(key)
@@ -305,7 +310,7 @@ class Pipeline:
         self, records: Records, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_] | None:
         """A record without key stays so; PARTITION BY makes a key of every row, if of nulls."""
-        if self.rekeyed or self.input.plan.start or not records.key.null_count:
+        if self.rekeyed or self.stateful or not records.key.null_count:
             return None
         null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows]
         return null

@@ -234,7 +234,7 @@ class PersistentQuery:
         services, group = self.around.services, self.around.group(self.id)
         self._check_source()
         self._sink_partitions = partitions(services, self.sink.topic)
-        headers = self.pipeline.input.needs_headers or self.around.forward_headers
+        headers = self.pipeline.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
         with (
             Writer(

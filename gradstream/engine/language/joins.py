@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from gradstream.engine.language.analyze import Typed
 from gradstream.engine.language.evaluation import Indices, Item, Rows
 from gradstream.engine.language.functions.aggregates import frozen
 from gradstream.engine.language.query import RowError
+from gradstream.engine.language.state import FEW, Store, next_look
 from gradstream.engine.language.stateful import (
     GONE,
     NEW,
@@ -82,11 +84,24 @@ class Step:
 
     Attributes:
         widths: how many columns a row of each side has.
+        number: of the join in its query, from 0.
     """
 
     how: How
     widths: tuple[int, int]
     keyed: tuple[Keyed, Keyed]
+    number: int = 0
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        raise NotImplementedError
+
+    def restored(self) -> None:
+        pass
+
+    def table(self, side: Literal["Left", "Right"]) -> Store[Any, Any]:
+        """For a table's rows, named as ksqlDB's first join names them."""
+        more = f"_{self.number}" if self.number else ""
+        return Store(f"KafkaTopic_{side}{more}-Reduce")
 
     def take(self, events: Events, side: int, errors: list[RowError]) -> Events:
         """What changes of one side (0 left, 1 right) make of the joined rows."""
@@ -112,16 +127,6 @@ class Step:
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """A row that has found no partner yet."""
-
-    time: int
-    side: int
-    row: Values
-    at: int
-
-
-@dataclass(slots=True)
 class StreamStream(Step):
     """Rows whose times are close to each other.
 
@@ -129,17 +134,37 @@ class StreamStream(Step):
         before, after: milliseconds by which a right row may be older or newer than the left one.
         grace: milliseconds that a row may come late; None: rows without a partner are shown at once, as ksqlDB does
             where the query does not tell.
+        rows: of each side, by (key, time, number of the row), with whether it waits to be shown without a partner.
+        order: of each side, time and number of each key's rows, in order.
+        waiting: a heap of (time after which no partner can come, number, side, place in ``rows``); some wait no more.
     """
 
     before: int = 0
     after: int = 0
     grace: int | None = None
     clock: int = -1
-    kept: tuple[dict[Any, list[Any]], dict[Any, list[Any]]] = field(
-        default_factory=lambda: ({}, {})
-    )
-    number: int = 0
-    waiting: dict[Any, list[_Waiting]] = field(default_factory=dict)
+    last: int = 0
+    rows: tuple[Store[Any, tuple[Values, bool]], ...] = ()
+    marks: Store[str, int] = field(default_factory=lambda: Store(""))
+    order: tuple[dict[Any, list[tuple[int, int]]], ...] = field(default_factory=lambda: ({}, {}))
+    waiting: list[tuple[int, int, int, Any]] = field(default_factory=list)
+    next_look: int = FEW
+
+    def __post_init__(self) -> None:
+        names = [f"KSTREAM-JOIN{of}-{self.number:010d}-store" for of in ("THIS", "OTHER")]
+        self.rows = (Store(names[0]), Store(names[1]))
+        self.marks = Store(f"{names[0]}/marks")
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return *self.rows, self.marks
+
+    def restored(self) -> None:
+        self.clock, self.last = self.marks.get("clock", -1), self.marks.get("last", 0)
+        self.order, self.waiting = ({}, {}), []
+        for side, rows in enumerate(self.rows):
+            for place in sorted(rows, key=lambda place: place[1:]):
+                self.enter(side, place, waits=rows[place][1])
+        self.next_look = next_look(sum(map(len, self.rows)))
 
     def span(self, side: int, time: int) -> tuple[int, int]:
         """The times that a partner of a row may have."""
@@ -147,62 +172,91 @@ class StreamStream(Step):
             return time - self.before, time + self.after
         return time - self.after, time + self.before
 
+    @property
+    def oldest(self) -> int:
+        """The time that a row must have at least to find a partner still."""
+        late = 86_400_000 if self.grace is None else self.grace
+        return self.clock - self.before - self.after - late
+
     def one(
         self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
     ) -> None:
         if key is None:
             return
-        self.clock = max(self.clock, time)
-        if self.grace is not None and time == self.clock:
+        if time >= self.clock:
+            self.clock = self.marks["clock"] = time
             self.show_closed(at, out)
-        late = 86_400_000 if self.grace is None else self.grace
-        self.number += 1
-        insort(self.kept[side].setdefault(key, []), (time, self.number, row))
         low, high = self.span(side, time)
-        found = False
-        others = self.kept[1 - side].get(key, [])
-        first, last = bisect_left(others, (low,)), bisect_right(others, (high, float("inf")))
-        for other_time, _, other in others[first:last]:
-            if other_time < self.clock - self.before - self.after - late:
-                continue
-            found = True
-            self.no_longer_waits(key, 1 - side, other_time)
+        order = self.order[1 - side].get(key, [])
+        near = order[bisect_left(order, (low, 0)) : bisect_right(order, (high, self.last))]
+        partners = [(key, *of) for of in near if of[0] >= self.oldest]
+        for place in partners:
+            other, waits = self.rows[1 - side][place]
+            if waits:
+                self.rows[1 - side][place] = other, False
             left, right = (row, other) if side == 0 else (other, row)
-            out.add(self.pair(left, right), max(time, other_time), at)
-        if found or not self.keeps(side):
-            return
-        if self.grace is None or high + self.grace < self.clock:
+            out.add(self.pair(left, right), max(time, place[1]), at)
+        alone = not partners and self.keeps(side)
+        waits = alone and self.grace is not None and high + self.grace >= self.clock
+        if alone and not waits:
             out.add(self.alone(side, row), time, at)
-        else:
-            self.waiting.setdefault(key, []).append(_Waiting(time, side, row, at))
+        if time >= self.oldest:
+            self.keep(side, key, row, time, waits=waits)
+
+    def keep(self, side: int, key: Any, row: Values, time: int, *, waits: bool) -> None:
+        self.last = self.marks["last"] = self.last + 1
+        place = key, time, self.last
+        self.rows[side][place] = row, waits
+        self.enter(side, place, waits=waits)
+        if sum(map(len, self.rows)) >= self.next_look:
+            self.forget()
+
+    def enter(self, side: int, place: Any, *, waits: bool) -> None:
+        """What can be computed from the rows."""
+        key, time, number = place
+        insort(self.order[side].setdefault(key, []), (time, number))
+        if waits and self.grace is not None:
+            until = self.span(side, time)[1] + self.grace
+            heappush(self.waiting, (until, number, side, place))
 
     def alone(self, side: int, row: Values) -> Values:
         return self.pair(row, None) if side == 0 else self.pair(None, row)
 
-    def no_longer_waits(self, key: Any, side: int, time: int) -> None:
-        if key in self.waiting:
-            self.waiting[key] = [
-                of for of in self.waiting[key] if of.side != side or of.time != time
-            ]
-
     def show_closed(self, at: int, out: Events) -> None:
         """Rows whose partner can no longer come, oldest first."""
-        assert self.grace is not None
         done = []
-        for key, rows in self.waiting.items():
-            over = [of for of in rows if self.span(of.side, of.time)[1] + self.grace < self.clock]
-            if over:
-                self.waiting[key] = [of for of in rows if of not in over]
-                done += over
-        for of in sorted(done, key=lambda of: of.time):
-            out.add(self.alone(of.side, of.row), of.time, at)
+        while self.waiting and self.waiting[0][0] < self.clock:
+            _, number, side, place = heappop(self.waiting)
+            row, waits = self.rows[side].get(place, (None, False))
+            if waits:
+                self.rows[side][place] = row, False
+                done.append((place[1], number, side, row))
+        for time, _, side, row in sorted(done, key=lambda of: of[:2]):
+            out.add(self.alone(side, row), time, at)
+
+    def forget(self) -> None:
+        """Rows that find no partner any more."""
+        for side, rows in enumerate(self.rows):
+            for place in [of for of in rows if of[1] < self.oldest]:
+                del rows[place]
+                order = self.order[side][place[0]]
+                order.remove(place[1:])
+                if not order:
+                    del self.order[side][place[0]]
+        self.next_look = next_look(sum(map(len, self.rows)))
 
 
 @dataclass(slots=True)
 class StreamTable(Step):
     """Each row of a stream with the row that the table has for it at that moment."""
 
-    rows: dict[Any, Values] = field(default_factory=dict)
+    rows: Store[Any, Values] = field(default_factory=lambda: Store(""))
+
+    def __post_init__(self) -> None:
+        self.rows = self.table("Right")
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return (self.rows,)
 
     def one(
         self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
@@ -224,9 +278,13 @@ class StreamTable(Step):
 class TableTable(Step):
     """Two tables by their primary keys."""
 
-    kept: tuple[dict[Any, tuple[Values, int]], dict[Any, tuple[Values, int]]] = field(
-        default_factory=lambda: ({}, {})
-    )
+    kept: tuple[Store[Any, tuple[Values, int]], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.kept = self.table("Left"), self.table("Right")
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return self.kept
 
     def one(
         self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
@@ -268,12 +326,24 @@ class ForeignKey(Step):
 
     Attributes:
         primary: positions of the left table's own key in its rows.
+        naming: the left rows that name each right one, by their keys, in the order in which they came to do so.
     """
 
     primary: tuple[int, ...] = ()
-    left: dict[Any, tuple[Values, Any, int]] = field(default_factory=dict)
-    right: dict[Any, tuple[Values, int]] = field(default_factory=dict)
+    left: Store[Any, tuple[Values, Any, int]] = field(default_factory=lambda: Store(""))
+    right: Store[Any, tuple[Values, int]] = field(default_factory=lambda: Store(""))
     naming: dict[Any, dict[Any, None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.left, self.right = self.table("Left"), self.table("Right")
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return self.left, self.right
+
+    def restored(self) -> None:
+        self.naming = {}
+        for mine, (_, key, _) in self.left.items():
+            self.naming.setdefault(key, {})[mine] = None
 
     def one(
         self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
@@ -342,7 +412,6 @@ class Side:
     types: dict[str, SqlType]
     is_table: bool
     key: tuple[int, ...]
-    newest: dict[Any, Values] = field(default_factory=dict)
 
     def events(self, batch: pa.RecordBatch, timestamps: Indices, nulls: Any) -> Events:
         columns = []

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.engine.catalog import Column, Source
+from gradstream.engine.language.state import Keeper
 
 RowError: TypeAlias = tuple[int, str, str]
 
@@ -52,8 +53,17 @@ Evaluate: TypeAlias = Callable[
 ]
 
 
-Started: TypeAlias = Callable[[int], Evaluate]
-"""A query with nothing kept yet: from the number of a source to what takes that source's rows."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A query that keeps something of the rows it has seen, with nothing kept yet.
+
+    Attributes:
+        of_source: from the number of a source to what takes that source's rows.
+        keepers: what keeps.
+    """
+
+    of_source: Callable[[int], Evaluate]
+    keepers: tuple[Keeper, ...]
 
 
 @dataclass(frozen=True, slots=True)

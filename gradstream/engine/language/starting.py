@@ -25,6 +25,7 @@ from gradstream.engine.language.joins import (
 from gradstream.engine.language.joins import Step as JoinStep
 from gradstream.engine.language.projection import Projected, readable
 from gradstream.engine.language.query import Evaluate, Evaluated, RowError, Started
+from gradstream.engine.language.state import Keeper
 from gradstream.engine.language.stateful import (
     GroupQuery,
     Groups,
@@ -112,7 +113,8 @@ def starter(
     def start() -> Started:
         table = TableRows(held, key) if source.kind == "table" else None
         rows = following(table)
-        return lambda number: rows
+        keepers: list[Keeper] = [] if table is None else [table]
+        return Started(lambda number: rows, (*keepers, *kept_by(rows)))
 
     return start
 
@@ -152,11 +154,11 @@ def started_join(
         own = source.key_columns if is_table else ()
         places = tuple(list(names).index(f"{alias}_{column.name}") for column in own)
         sides.append(Side(names, types, is_table, places))
-    steps = []
+    steps: list[JoinStep] = []
     left: dict[str, SqlType] = dict(sides[0].types)
     for joint, side in zip(joined.joints, sides[1:], strict=True):
         keyed = (Keyed(left, joint.keys[0]), Keyed(side.types, joint.keys[1]))
-        steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0]))
+        steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0], len(steps)))
         left = {**left, **side.types}
     joined_rows = JoinedRows(sides, steps)
     computed = {name: Item(typed, name) for name, typed in joined.computed.items()}
@@ -180,7 +182,11 @@ def started_join(
 
         return evaluate
 
-    return of_source
+    return Started(of_source, (*steps, *kept_by(rows)))
+
+
+def kept_by(rows: TableQuery | GroupQuery) -> tuple[Keeper, ...]:
+    return (rows.groups,) if isinstance(rows, GroupQuery) else ()
 
 
 def _keyed(batch: pa.RecordBatch, key: str, equal: Sequence[str]) -> pa.RecordBatch:
@@ -190,7 +196,11 @@ def _keyed(batch: pa.RecordBatch, key: str, equal: Sequence[str]) -> pa.RecordBa
 
 
 def _step(
-    joint: Joint, widths: tuple[int, int], keyed: tuple[Keyed, Keyed], first: Side
+    joint: Joint,
+    widths: tuple[int, int],
+    keyed: tuple[Keyed, Keyed],
+    first: Side,
+    number: int,
 ) -> JoinStep:
     node = joint.node
     if joint.kinds == ("stream", "stream"):
@@ -200,15 +210,16 @@ def _step(
             node.kind,
             widths,
             keyed,
+            number,
             before=node.before.milliseconds,
             after=after.milliseconds,
             grace=None if node.grace is None else node.grace.milliseconds,
         )
     if joint.kinds == ("stream", "table"):
-        return StreamTable(node.kind, widths, keyed)
+        return StreamTable(node.kind, widths, keyed, number)
     if joint.foreign:
-        return ForeignKey(node.kind, widths, keyed, primary=first.key)
-    return TableTable(node.kind, widths, keyed)
+        return ForeignKey(node.kind, widths, keyed, number, primary=first.key)
+    return TableTable(node.kind, widths, keyed, number)
 
 
 def groups(grouped: Grouped) -> Groups:

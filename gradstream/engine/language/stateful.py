@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from heapq import heappop, heappush
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,10 @@ from gradstream.engine.language.evaluation import (
     timed,
     without_columns,
 )
-from gradstream.engine.language.functions.aggregates import frozen
+from gradstream.engine.language.functions.aggregates import frozen, number_after
 from gradstream.engine.language.grouping import Aggregated
 from gradstream.engine.language.query import Evaluated, RowError
+from gradstream.engine.language.state import FEW, Store, next_look
 from gradstream.engine.types import SqlType, arrow_type, from_python, to_python
 
 NEW, GONE, OLD = 1, 0, -1
@@ -72,7 +74,13 @@ class TableRows:
 
     def __init__(self, types: dict[str, SqlType], keys: Sequence[str]) -> None:
         self.types, self.keys = types, tuple(keys)
-        self.rows: dict[Any, Values] = {}
+        self.rows: Store[Any, Values] = Store("KsqlTopic-Reduce")
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return (self.rows,)
+
+    def restored(self) -> None:
+        pass
 
     def changes(
         self, batch: pa.RecordBatch, timestamps: Indices, nulls: npt.NDArray[np.bool_] | None
@@ -254,6 +262,7 @@ class Grown:
 
 
 NO_WINDOW = (0, 0)
+GROUPS = "Aggregate-Aggregate-Materialize"  # as ksqlDB calls their store
 
 
 class GroupQuery:
@@ -365,10 +374,10 @@ class GroupQuery:
         )
 
 
-@dataclass(slots=True)
-class Kept:
-    """What is kept of a group: the states of its aggregates, and the time of its newest row."""
+class Kept(NamedTuple):
+    """What is kept of a group, or of one window of it: its key, the states of its aggregates, its newest row's time."""
 
+    group: Values
     states: Values
     time: int
 
@@ -379,6 +388,7 @@ class Groups:
     Attributes:
         windowed: whether its lines have windows.
         shows_old: whether anybody looks at what a group was before a row came.
+        kept: by the group, as something that can be looked up.
     """
 
     windowed = False
@@ -387,7 +397,17 @@ class Groups:
     def __init__(self, aggregates: Sequence[Aggregated]) -> None:
         self.functions = [one.function for one in aggregates]
         self.empty = tuple(function.empty for function in self.functions)
-        self.kept: dict[Any, Kept] = {}
+        self.kept: Store[Any, Kept] = Store(GROUPS, made=Kept._make)
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return (self.kept,)
+
+    def restored(self) -> None:
+        """The rows to come are numbered on after those that have been."""
+        for n, function in enumerate(self.functions):
+            if function.newest is not None:
+                of_groups = (function.newest(kept.states[n]) for kept in self.kept.values())
+                number_after(max(of_groups, default=-1))
 
     def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
         """One row into its group, or back out of it (OLD); what that makes of the group goes to ``grown``."""
@@ -408,9 +428,8 @@ class Groups:
         if before is None and sign == OLD:
             return
         states = self.empty if before is None else before.states
-        after = Kept(
-            self.changed(states, row, sign), time if before is None else max(before.time, time)
-        )
+        newest = time if before is None else max(before.time, time)
+        after = Kept(key, self.changed(states, row, sign), newest)
         self.kept[place] = after
         if before is not None and self.shows_old:
             grown.add(key, self.results(before.states), window, after.time, at, OLD)
@@ -433,129 +452,201 @@ class Groups:
         )
 
 
-class Windows(Groups):
-    """Groups in windows of a fixed size, one every ``advance`` milliseconds, [start, end).
-
-    A row that comes later than ``grace`` milliseconds after the end of a window, by the newest row's clock, is not
-    counted in that window any more.
+class Clocked(Groups):
+    """Groups in windows, whose ends are told by the clock of the newest row.
 
     Args:
+        grace: milliseconds that a row may come late.
         final: show a window once, when no row can come into it any more.
     """
 
     windowed = True
 
+    def __init__(self, aggregates: Sequence[Aggregated], grace: int, final: bool) -> None:
+        super().__init__(aggregates)
+        self.grace, self.final = grace, final
+        self.clock = -1
+        self.marks: Store[str, int] = Store(f"{GROUPS}/marks")
+        self.next_look = FEW
+
+    def stores(self) -> Sequence[Store[Any, Any]]:
+        return self.kept, self.marks
+
+    def restored(self) -> None:
+        super().restored()
+        self.clock = self.marks.get("clock", -1)
+        self.next_look = next_look(len(self.kept))
+
+    def advance(self, time: int) -> None:
+        if time > self.clock:
+            self.clock = self.marks["clock"] = time
+
+
+class Windows(Clocked):
+    """Groups in windows of a fixed size, one every ``every`` milliseconds, [start, end).
+
+    A row that comes later than ``grace`` milliseconds after the end of a window, by the newest row's clock, is not
+    counted in that window any more.
+
+    Attributes:
+        kept: by the window's start and the group.
+        waiting: of EMIT FINAL, the windows that have not been shown yet: a heap of (start, group as text, place).
+    """
+
     def __init__(
         self,
         aggregates: Sequence[Aggregated],
         size: int,
-        advance: int,
+        every: int,
         grace: int,
         *,
         final: bool = False,
     ) -> None:
-        super().__init__(aggregates)
-        self.size, self.advance, self.grace, self.final = size, advance, grace, final
-        self.clock = -1
-        self.open: dict[Any, tuple[Values, Window]] = {}  # windows that have not been shown yet
+        super().__init__(aggregates, grace, final)
+        self.size, self.every = size, every
+        self.waiting: list[tuple[int, str, Any]] = []
+
+    def restored(self) -> None:
+        super().restored()
+        closed = self.clock - self.grace
+        open_ = [place for place in self.kept if self.final and place[0] + self.size > closed]
+        self.waiting = sorted((place[0], str(place[1]), place) for place in open_)
 
     def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
-        self.clock = max(self.clock, time)
+        self.advance(time)
         closed = self.clock - self.grace
-        first = max(0, time - self.size + self.advance) // self.advance * self.advance
+        first = max(0, time - self.size + self.every) // self.every * self.every
         whole = frozen(key)
-        for start in range(first, time + 1, self.advance):
+        into = Grown([], [], [], [], [], []) if self.final else grown
+        for start in range(first, time + 1, self.every):
             window = (start, start + self.size)
             if window[1] <= closed:
                 continue
-            into = Grown([], [], [], [], [], []) if self.final else grown
-            self.change(key, (start, whole), window, row, time, sign, at, into)
-            if self.final:
-                self.open[start, whole] = key, window
-        if self.final:
-            self.show_closed(closed, at, grown)
-        self.forget(closed)
+            place = start, whole
+            new = place not in self.kept
+            self.change(key, place, window, row, time, sign, at, into)
+            if self.final and new:
+                heappush(self.waiting, (start, str(whole), place))
+        self.show_closed(closed, at, grown)
+        if len(self.kept) >= self.next_look:
+            self.forget(closed)
 
     def show_closed(self, closed: int, at: int, grown: Grown) -> None:
         """The windows that have ended for good, in the order of their starts."""
-        done = [place for place, (_, window) in self.open.items() if window[1] <= closed]
-        for place in sorted(done, key=lambda place: (place[0], str(place[1]))):
-            key, window = self.open.pop(place)
+        while self.waiting and self.waiting[0][0] + self.size <= closed:
+            start, _, place = heappop(self.waiting)
             kept = self.kept[place]
-            if window[0] < self.clock - self.size - self.grace:
+            if start < self.clock - self.size - self.grace:
                 continue  # as in Kafka Streams, whose store forgets a window once it has been closed for a moment
-            grown.add(key, self.results(kept.states), window, kept.time, at, NEW)
+            window = (start, start + self.size)
+            grown.add(kept.group, self.results(kept.states), window, kept.time, at, NEW)
 
     def forget(self, closed: int) -> None:
-        """What no row can change any more need not be kept; looked for now and then."""
-        if len(self.kept) < 1024 or len(self.kept) & 1023:
-            return
-        for place in [
-            of for of in self.kept if of[0] + self.size <= closed and of not in self.open
-        ]:
+        """What no row can change any more, and what has been shown, need not be kept."""
+        for place in [of for of in self.kept if of[0] + self.size <= closed]:
             del self.kept[place]
+        self.next_look = next_look(len(self.kept))
 
 
-class Sessions(Groups):
-    """Groups in windows that end when no row has come for ``gap`` milliseconds; rows in between join two of them."""
+class Sessions(Clocked):
+    """Groups in windows that end when no row has come for ``gap`` milliseconds; rows in between join two of them.
 
-    windowed = True
+    Attributes:
+        kept: by the window and the group.
+        of_group: the windows of each group, in order.
+        waiting: of EMIT FINAL, the sessions that have not been shown yet.
+        by_end: a heap of (end, group as text, number, place) with all of ``waiting``, and some that have grown meanwhile.
+    """
 
     def __init__(
         self, aggregates: Sequence[Aggregated], gap: int, grace: int, *, final: bool = False
     ) -> None:
-        super().__init__(aggregates)
-        self.gap, self.grace, self.final = gap, grace, final
-        self.clock = -1
-        self.sessions: dict[Any, list[tuple[Window, Values]]] = {}
-        self.open: list[tuple[Values, Window]] = []
+        super().__init__(aggregates, grace, final)
+        self.gap = gap
+        self.of_group: dict[Any, list[Window]] = {}
+        self.waiting: set[Any] = set()
+        self.by_end: list[tuple[int, str, int, Any]] = []
+        self.pushed = 0  # so that places are never compared
+
+    @property
+    def closed(self) -> int:
+        """A session that ends before can grow no more."""
+        return self.clock - self.grace - self.gap
+
+    def restored(self) -> None:
+        super().restored()
+        self.of_group, self.waiting, self.by_end = {}, set(), []
+        for place, kept in sorted(self.kept.items(), key=lambda item: item[0][0]):
+            window, whole = place
+            self.of_group.setdefault(whole, []).append(window)
+            if self.final and window[1] >= self.closed:
+                self.wait(place, kept.group)
 
     def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
-        self.clock = max(self.clock, time)
-        closed = self.clock - self.grace - self.gap
+        self.advance(time)
         whole = frozen(key)
-        mine = [of for of in self.sessions.get(whole, ()) if of[0][1] >= closed]
-        joined = [of for of in mine if of[0][1] >= time - self.gap and of[0][0] <= time + self.gap]
-        window = (
-            min([time, *(of[0][0] for of in joined)]),
-            max([time, *(of[0][1] for of in joined)]),
-        )
-        if window[1] < closed:
+        known = self.of_group.get(whole, [])
+        joined = [
+            of
+            for of in known
+            if of[1] >= max(self.closed, time - self.gap) and of[0] <= time + self.gap
+        ]
+        window = min([time, *(of[0] for of in joined)]), max([time, *(of[1] for of in joined)])
+        if window[1] < self.closed:
             return
         states = self.empty
-        for _, old in joined:
-            states = tuple(
-                function.merge(a, b)
-                for function, a, b in zip(self.functions, states, old, strict=True)
-            )
+        for of in joined:
+            states = self.merged(states, self.kept[of, whole].states)
         states = self.changed(states, row, sign)
-        for old_window, old in joined:
+        for of in joined:
             if not self.final:
-                self.withdrawn(key, old_window, old, window == (time, time), at, grown)
-        rest = [of for of in mine if of not in joined]
-        self.sessions[whole] = sorted([*rest, (window, states)], key=lambda of: of[0])
+                self.withdrawn(key, of, self.kept[of, whole], window == (time, time), at, grown)
+            self.waiting.discard((of, whole))
+            del self.kept[of, whole]
+        self.of_group[whole] = sorted([*(of for of in known if of not in joined), window])
+        self.kept[window, whole] = Kept(key, states, window[1])
         if self.final:
-            self.open = [
-                of for of in self.open if of[0] != key or of[1] not in [w for w, _ in joined]
-            ]
-            self.open.append((key, window))
+            self.wait((window, whole), key)
             self.show_closed(at, grown)
         else:
             grown.add(key, self.results(states), window, window[1], at, NEW)
+        if len(self.kept) >= self.next_look:
+            self.forget()
+
+    def merged(self, states: Values, later: Values) -> Values:
+        return tuple(
+            function.merge(a, b)
+            for function, a, b in zip(self.functions, states, later, strict=True)
+        )
 
     def withdrawn(
-        self, key: Values, window: Window, states: Values, stays: bool, at: int, grown: Grown
+        self, key: Values, window: Window, kept: Kept, stays: bool, at: int, grown: Grown
     ) -> None:
         """A session that a row has changed is no more, unless all its rows have the time of this one."""
-        result = self.results(states)
+        result = self.results(kept.states)
         grown.add(key, result, window, window[1], at, OLD)
         if not stays:
             grown.add(key, result, window, window[1], at, GONE)
 
+    def wait(self, place: Any, key: Values) -> None:
+        if place not in self.waiting:
+            self.waiting.add(place)
+            self.pushed += 1
+            heappush(self.by_end, (place[0][1], str(key), self.pushed, place))
+
     def show_closed(self, at: int, grown: Grown) -> None:
-        closed = self.clock - self.grace - self.gap
-        done = [of for of in self.open if of[1][1] < closed]
-        for key, window in sorted(done, key=lambda of: (of[1][1], str(of[0]))):
-            found = [s for w, s in self.sessions[frozen(key)] if w == window]
-            grown.add(key, self.results(found[0]), window, window[1], at, NEW)
-            self.open.remove((key, window))
+        while self.by_end and self.by_end[0][0] < self.closed:
+            place = heappop(self.by_end)[-1]
+            if place in self.waiting:
+                self.waiting.discard(place)
+                kept = self.kept[place]
+                grown.add(kept.group, self.results(kept.states), place[0], kept.time, at, NEW)
+
+    def forget(self) -> None:
+        for place in [of for of in self.kept if of[0][1] < self.closed]:
+            del self.kept[place]
+            window, whole = place
+            self.of_group[whole].remove(window)
+            if not self.of_group[whole]:
+                del self.of_group[whole]
+        self.next_look = next_look(len(self.kept))

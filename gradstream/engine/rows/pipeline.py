@@ -232,7 +232,9 @@ class Pipeline:
     ) -> None:
         started = plan.start() if plan.start else None
         self.inputs = [
-            Input(plan.part(number), registry, logger, started(number) if started else None)
+            Input(
+                plan.part(number), registry, logger, started.of_source(number) if started else None
+            )
             for number in range(len(plan.sources))
         ]
         self.logger = logger

@@ -7,8 +7,8 @@ one. A function that can also undo a row may be applied to a table, whose rows c
 from __future__ import annotations
 
 import decimal
-import itertools
 import math
+import threading
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +48,7 @@ class Aggregate:
         merge: (kept of an earlier, kept of a later window) -> kept of both.
         undo: the reverse of ``add``, None where there is none.
         plain: whether ksqlDB keeps it as one plain value, which any format can hold.
+        newest: of what is kept, the largest number of a row (see number_after), -1 for none; None where rows have none.
         constants: how many of the call's arguments, the last ones, are constants that went into the function.
     """
 
@@ -58,6 +59,7 @@ class Aggregate:
     merge: Callable[[State, State], State]
     undo: Callable[..., State] | None = None
     plain: bool = True
+    newest: Callable[[State], int] | None = None
     constants: int = 0
 
 
@@ -229,7 +231,9 @@ def _count_distinct(types: list[SqlType], constants: list[Any]) -> Aggregate | N
 
 
 def frozen(value: Any) -> Any:
-    """A value as one that can be looked up: lists and dictionaries become tuples."""
+    """A value as one that can be looked up: lists and dictionaries become tuples, and there is one NaN and one zero."""
+    if isinstance(value, float):
+        return math.nan if math.isnan(value) else value + 0.0
     if isinstance(value, list | tuple):
         return tuple(map(frozen, value))
     if isinstance(value, dict):
@@ -294,7 +298,29 @@ def _attr(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
     )
 
 
-_sequence = itertools.count()  # the order of rows, for windows that are merged
+class _Numbers:
+    """Numbers rows as they come, for windows that are merged; shared by all queries."""
+
+    def __init__(self) -> None:
+        self._last = -1
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._last += 1
+            return self._last
+
+    def after(self, number: int) -> None:
+        with self._lock:
+            self._last = max(self._last, number)
+
+
+_numbers = _Numbers()
+
+
+def number_after(number: int) -> None:
+    """Rows to come are numbered above this: one that was given before a restart."""
+    _numbers.after(number)
 
 
 def _by_offset(latest: bool) -> Binder:
@@ -317,7 +343,7 @@ def _by_offset(latest: bool) -> Binder:
         def add(kept: list[tuple[int, Any]], value: Any) -> list[tuple[int, Any]]:
             if (value is None and ignore) or (not latest and len(kept) >= most):
                 return kept
-            return cut([*kept, (next(_sequence), value)])
+            return cut([*kept, (_numbers.next(), value)])
 
         def result(kept: list[tuple[int, Any]]) -> Any:
             values = [value for _, value in kept]
@@ -330,6 +356,7 @@ def _by_offset(latest: bool) -> Binder:
             result,
             lambda a, b: cut(sorted([*a, *b], key=lambda pair: pair[0])),
             plain=False,
+            newest=lambda kept: max((number for number, _ in kept), default=-1),
             constants=len(rest),
         )
 

@@ -6,7 +6,7 @@ No Kafka here: a query thread gives it what it fetched and sends what comes out,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,9 +17,11 @@ from gradstream.engine import types
 from gradstream.engine.catalog import Column, Source, WindowedKey
 from gradstream.engine.language.actions import InsertValues
 from gradstream.engine.language.analyze import WINDOW_BOUNDS
-from gradstream.engine.language.query import Evaluate, Evaluated, QueryPlan, Step
+from gradstream.engine.language.query import Evaluated, QueryPlan, Step
+from gradstream.engine.language.state import Keeper
 from gradstream.engine.rows import serdes
 from gradstream.engine.rows.event_time import EventTime
+from gradstream.engine.rows.merging import taken
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.errors import DataError
 from gradstream.wire.faults import CODES
@@ -59,10 +61,9 @@ class Input:
         plan: QueryPlan,
         registry: Registry | None,
         logger: Logger,
-        evaluate: Evaluate | None = None,
     ) -> None:
         self.plan = plan
-        self.plan_of_rows = evaluate or plan.evaluate
+        self.plan_of_rows = plan.evaluate
         self.logger = logger
         source = plan.source
         self.has_key = bool(source.key_columns)
@@ -225,20 +226,22 @@ def _has_step(step: Step, name: str) -> bool:
 
 
 class Pipeline:
-    """A persistent query's way from its source's records to its sink's."""
+    """A persistent query's way from its sources' records to its sink's.
+
+    Attributes:
+        keepers: what keeps something of the rows seen; others after each start().
+    """
 
     def __init__(
         self, plan: QueryPlan, sink: Source, registry: Registry | None, logger: Logger
     ) -> None:
-        started = plan.start() if plan.start else None
+        self.plan = plan
         self.inputs = [
-            Input(
-                plan.part(number), registry, logger, started.of_source(number) if started else None
-            )
-            for number in range(len(plan.sources))
+            Input(plan.part(number), registry, logger) for number in range(len(plan.sources))
         ]
         self.logger = logger
-        self.stateful = plan.start is not None
+        self.keepers: tuple[Keeper, ...] = ()
+        self.start()
         self.needs_headers = any(of.needs_headers for of in self.inputs)
         self.of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
         self.sink = sink
@@ -246,7 +249,33 @@ class Pipeline:
         self.keys = serdes.key_encoder(sink, registry)
         self.values = serdes.value_encoder(sink, registry)
 
+    def start(self) -> None:
+        """With nothing kept of any row."""
+        if self.plan.start is None:
+            return
+        started = self.plan.start()
+        self.keepers = started.keepers
+        for number, input_ in enumerate(self.inputs):
+            input_.plan_of_rows = started.of_source(number)
+
     def run(self, records: Records) -> Output:
+        """Records of the sources, one after the other."""
+        cuts = np.flatnonzero(np.diff(records.topic)) + 1
+        if len(self.inputs) == 1 or not len(cuts):
+            return self._run(records)
+        outputs = []
+        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
+            made = self._run(taken(records, rows))
+            outputs.append(replace(made, rows=rows[made.rows]))
+        return Output(
+            pa.concat_arrays([of.keys for of in outputs]),
+            pa.concat_arrays([of.values for of in outputs]),
+            np.concatenate([of.timestamps for of in outputs]),
+            np.concatenate([of.rows for of in outputs]),
+            [entry for of in outputs for entry in of.log],
+        )
+
+    def _run(self, records: Records) -> Output:
         answer, rows, log = self._input(records).evaluate(records)
         rows = rows[answer.rows]
         no_key = self._without_key(records, rows)
@@ -312,7 +341,7 @@ class Pipeline:
         self, records: Records, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_] | None:
         """A record without key stays so; PARTITION BY makes a key of every row, if of nulls."""
-        if self.rekeyed or self.stateful or not records.key.null_count:
+        if self.rekeyed or self.plan.start or not records.key.null_count:
             return None
         null: npt.NDArray[np.bool_] = np.asarray(records.key.is_null())[rows]
         return null

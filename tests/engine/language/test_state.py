@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gradstream.engine import qtt
+from tests.engine.restarted import Restarted
 
 VIEWS = "CREATE STREAM VIEWS (USER STRING KEY, PAGE STRING, MS INT) WITH (KAFKA_TOPIC='views', FORMAT='JSON');"
 USERS = "CREATE TABLE USERS (USER STRING PRIMARY KEY, CITY STRING, AGE INT) WITH (KAFKA_TOPIC='users', FORMAT='JSON');"
@@ -30,11 +31,14 @@ def record(topic: str, key: Any, value: Any, at: int = 0, window: Any = None) ->
 
 
 def check(statements: list[str], inputs: list[Any], outputs: list[Any]) -> None:
-    """The rows come out, and an additional one would be noticed."""
+    """The rows come out, also where the query dies after each one, and an additional one would be noticed."""
     case = {"id": "own", "kind": "outputs", "statements": statements}
     case |= {"inputs": inputs, "outputs": outputs}
     case = json.loads(json.dumps(case), parse_float=decimal.Decimal)
     assert qtt.judge(case) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qtt, "Pipeline", Restarted)
+        assert qtt.judge(case) is None
     assert qtt.judge({**case, "outputs": [*case["outputs"], case["outputs"][-1]]}) is not None
 
 

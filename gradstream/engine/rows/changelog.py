@@ -1,0 +1,154 @@
+"""What a query keeps, as records of compacted topics, and back.
+
+A store's change is a record: its key says of which store and of which key, its value is that key's new one, or null where
+it is gone. Both are JSON texts in which every Python value has one form only, so that equal keys are equal bytes, and
+from which it comes back as what it was: whole numbers of any size, every double (Python writes the shortest digits that
+give the same bits, and reads NaN and infinities), decimals with their scale, bytes, text with lone surrogates. What JSON
+has no form for is an object of one member that says what it is; an array is a tuple. Arrow or Avro would need a schema for
+what aggregates keep between two rows; pickle would run what somebody else has written into the topic.
+"""
+
+from __future__ import annotations
+
+import base64
+import decimal
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from gradstream.engine.language.state import Keeper, Store
+from gradstream.errors import DataError
+
+SUFFIX = "-changelog"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Records for one topic, in order."""
+
+    topic: str
+    keys: pa.BinaryArray
+    values: pa.BinaryArray
+
+
+class Changelog:
+    """The stores of a query as topics; stores that belong together share one.
+
+    Args:
+        prefix: of the topics' names, such as ``_confluent-ksql-default_query_CTAS_T_1``.
+    """
+
+    def __init__(self, prefix: str, keepers: Sequence[Keeper]) -> None:
+        self.keepers = tuple(keepers)
+        stores = [store for keeper in keepers for store in keeper.stores()]
+        self._stores = {store.name: store for store in stores}
+        self._topics = {
+            store.name: f"{prefix}-{store.name.split('/')[0]}{SUFFIX}" for store in stores
+        }
+
+    @property
+    def topics(self) -> list[str]:
+        return list(dict.fromkeys(self._topics.values()))
+
+    def take_changes(self) -> list[Change]:
+        """What has changed since the last call."""
+        keys: dict[str, list[bytes]] = {}
+        values: dict[str, list[bytes | None]] = {}
+        for name, store in self._stores.items():
+            for key, value in store.take_changes():
+                keys.setdefault(self._topics[name], []).append(written((name, key)))
+                made = None if value is None else written(value)
+                values.setdefault(self._topics[name], []).append(made)
+        return [
+            Change(topic, pa.array(keys[topic], pa.binary()), pa.array(values[topic], pa.binary()))
+            for topic in keys
+        ]
+
+    def put_back(self, keys: Iterable[bytes | None], values: Iterable[bytes | None]) -> None:
+        """Changes that were taken once, in their order, into stores that nothing else has filled.
+
+        Raises:
+            DataError: BAD_CHANGELOG, where this is no such record.
+        """
+        for key, value in zip(keys, values, strict=True):
+            try:
+                name, of = read(key or b"")
+                store: Store[Any, Any] = self._stores[name]
+                store.put_back(of, None if value is None else read(value))
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(
+                    "BAD_CHANGELOG",
+                    f"{key!r:.200} is no key that this query has logged ({error!r}); something else has written into "
+                    f"one of {', '.join(self.topics)}: terminate the query and create it again",
+                ) from error
+
+    def finish(self) -> None:
+        """After the last put_back()."""
+        for keeper in self.keepers:
+            keeper.restored()
+
+
+def written(value: Any) -> bytes:
+    """A value as JSON text.
+
+    Raises:
+        TypeError: no query keeps such a value.
+    """
+    return json.dumps(_plain(value), separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str | float):
+        return value
+    if isinstance(value, tuple):
+        return [_plain(of) for of in value]
+    if isinstance(value, list):
+        return {"list": [_plain(of) for of in value]}
+    if isinstance(value, dict):
+        return {"map": [[_plain(key), _plain(of)] for key, of in value.items()]}
+    if isinstance(value, decimal.Decimal):
+        return {"decimal": str(value)}
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    if isinstance(value, frozenset):
+        return {"set": sorted((_plain(of) for of in value), key=json.dumps)}
+    raise TypeError(f"{type(value).__name__} has no form in a changelog")
+
+
+def read(text: bytes) -> Any:
+    """The reverse of ``written``.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is no such text.
+    """
+    return _back(_DECODER.decode(text.decode()))
+
+
+# A dictionary finds the NaN that it knows, and only that one.
+_DECODER = json.JSONDecoder(
+    parse_constant={"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.__getitem__
+)
+
+
+def _back(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_back(of) for of in value)
+    if not isinstance(value, dict):
+        return value
+    ((kind, of),) = value.items()
+    match kind:
+        case "list":
+            return [_back(item) for item in of]
+        case "map":
+            return {_back(key): _back(item) for key, item in of}
+        case "decimal":
+            return decimal.Decimal(of)
+        case "bytes":
+            return base64.b64decode(of, validate=True)
+        case "set":
+            return frozenset(_back(item) for item in of)
+    raise ValueError(f"{kind!r} is no kind of value")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from gradstream.engine import qtt
+from gradstream.engine.language.joins import Events, StreamStream
+from gradstream.engine.language.stateful import NEW, Grown, Sessions, Windows
 from tests.engine.restarted import Restarted
 
 VIEWS = "CREATE STREAM VIEWS (USER STRING KEY, PAGE STRING, MS INT) WITH (KAFKA_TOPIC='views', FORMAT='JSON');"
@@ -388,4 +390,37 @@ def test_a_column_may_be_called_as_the_engine_would_call_a_table_function() -> N
         ],
         [record("s", "a", {"TABLE_0": 7, "A": [1, 2]})],
         [out("a", {"N": 1, "TABLE_0": 7}), out("a", {"N": 2, "TABLE_0": 7})],
+    )
+
+
+# Memory
+
+
+def test_what_no_row_can_reach_any_more_is_forgotten() -> None:
+    tumbling, sessions = Windows([], 10, 10, 0), Sessions([], 5, 0, final=True)
+    join = StreamStream("OUTER", (1, 1), (), before=5, after=5, grace=0)  # type: ignore[arg-type]
+    lines, pairs = Grown([], [], [], [], [], []), Events()
+    for n in range(5000):
+        tumbling.take((n,), (), 10 * n, NEW, 0, lines)
+        sessions.take((n,), (), 10 * n, NEW, 0, lines)
+        join.one(n % 2, n, (n,), 10 * n, 0, NEW, pairs)
+    for keeper in (tumbling, sessions, join):
+        assert sum(len(store) for store in keeper.stores()) < 1100
+    assert len(sessions.of_group) == len(sessions.kept)
+    assert len(join.waiting) + len(join.order[0]) + len(join.order[1]) < 1100
+    assert len(pairs) == 4999
+    shown = [
+        n for (n,), (start, end) in zip(lines.groups, lines.windows, strict=True) if end == start
+    ]
+    assert shown == list(range(4999))
+
+
+def test_rows_whose_group_is_not_a_number_are_one_group() -> None:
+    check(
+        [
+            "CREATE STREAM S (K STRING KEY, X DOUBLE) WITH (KAFKA_TOPIC='s', FORMAT='JSON');",
+            "CREATE TABLE OUT AS SELECT X / X AS Q, COUNT(*) AS N FROM S GROUP BY X / X;",
+        ],
+        [record("s", "a", {"X": 0.0}), record("s", "b", {"X": 0.0})],
+        [out("NaN", {"N": 1}), out("NaN", {"N": 2})],
     )

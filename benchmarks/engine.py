@@ -25,10 +25,9 @@ from gradstream.config import Services
 from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import plan
 from gradstream.engine.language.actions import StartQuery
-from gradstream.engine.server.queries import PersistentQuery, Surroundings
+from gradstream.engine.server.queries import PersistentQuery, Source, Surroundings
 from gradstream.wire import codec_avro, codec_delimited, delimited_columns, gather, hand_over
 from gradstream.wire.kafka import ensure_topics
-from gradstream.wire.reader import Reader
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
 from producers import statements
@@ -218,7 +217,7 @@ class Watched(PersistentQuery):
         finally:
             self.spent[stage] += time.perf_counter() - start
 
-    def _loop(self, reader: Reader, writer: Writer) -> None:
+    def _loop(self, reader: Source, writer: Writer) -> None:
         fetch = reader.fetch
 
         def first(*arguments: Any) -> Any:

@@ -41,7 +41,8 @@ class Command:
         properties: those that held for it, beyond the server's own.
         schema_ids: for ``topic/key`` or ``topic/value``, the registered schema whose columns were taken.
         start: for ``topic:partition``, the offset from which the query reads while its group has none.
-        topic_id: of the topic that the query reads, or that the statement deletes.
+        topic_id: of the topic that the statement deletes.
+        topic_ids: of the topics that the query reads.
         query_id: of the query that the statement started, where it is another than its number gives.
     """
 
@@ -52,6 +53,7 @@ class Command:
     start: dict[str, int] = field(default_factory=dict)
     query_id: str | None = None
     topic_id: str | None = None
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
 
 class Leader(dict[str, Any]):

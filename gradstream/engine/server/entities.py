@@ -182,22 +182,23 @@ def source_description(
     }
 
 
-def query_offsets(
-    group: str, topic: str, offsets: Iterable[tuple[tuple[str, int], int, int, int]]
-) -> Entity:
-    """How far a query's consumer group has come in a topic: (partition, first, end, committed) of each partition."""
-    summaries = [
-        {
-            "partition": partition,
-            "logStartOffset": low,
-            "logEndOffset": high,
-            "consumerOffset": committed,
-        }
-        for (_, partition), low, high, committed in offsets
-    ]
+def query_offsets(group: str, offsets: Iterable[tuple[tuple[str, int], int, int, int]]) -> Entity:
+    """How far a query's consumer group has come in its topics: (partition, first, end, committed) of each partition."""
+    summaries: dict[str, list[Entity]] = {}
+    for (topic, partition), low, high, committed in offsets:
+        summaries.setdefault(topic, []).append(
+            {
+                "partition": partition,
+                "logStartOffset": low,
+                "logEndOffset": high,
+                "consumerOffset": committed,
+            }
+        )
     return {
         "groupId": group,
-        "topicSummaries": [{"kafkaTopic": topic, "offsets": summaries}],
+        "topicSummaries": [
+            {"kafkaTopic": topic, "offsets": found} for topic, found in summaries.items()
+        ],
     }
 
 

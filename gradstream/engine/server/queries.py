@@ -1,8 +1,8 @@
 """Queries that run: persistent ones, each a thread from topic to topic, and those that one client reads.
 
-A persistent query's transaction holds its output, its processing log and its offsets, so that each record of the source
-takes effect once, whatever dies when. After anything that ends a transaction without a commit, the reader goes back to
-what the group has committed.
+A persistent query's transaction holds its output, its processing log, what has changed of what it keeps, and its offsets,
+so that each record of its sources takes effect once, whatever dies when. After anything that ends a transaction without a
+commit, the reader goes back to what the group has committed, and what the query keeps to what it was then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,13 @@ from gradstream import failpoints
 from gradstream.config import Services
 from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.rows.changelog import Changelog
+from gradstream.engine.rows.merging import taken
 from gradstream.engine.rows.pipeline import Input, Output, Pipeline
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
+from gradstream.engine.server.interleaved import Interleaved
+from gradstream.engine.server.restoring import restore
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
 from gradstream.wire.beside import Beside
 from gradstream.wire.kafka import (
@@ -51,6 +55,7 @@ IDLE_SECONDS = 0.5  # longest wait for a record, thus for a stop
 RETRY_SECONDS = 1.0
 MAX_ABORTS = 7  # in a row, over about 13 s
 
+Source: TypeAlias = Reader | Interleaved
 State = Literal["RUNNING", "PAUSED", "ERROR", "TERMINATED"]
 
 
@@ -91,12 +96,13 @@ class Commit(Beside):
 
     Attributes:
         stands: the offsets that it commits.
+        chunks: how many of them the query has run, all told, with those that it commits.
     """
 
     def __init__(
-        self, writer: Writer, stands: dict[TopicPartition, int], group_metadata: object
+        self, writer: Writer, stands: dict[TopicPartition, int], group_metadata: object, chunks: int
     ) -> None:
-        self.stands = stands
+        self.stands, self.chunks = stands, chunks
         super().__init__("commit", partial(writer.commit, stands, group_metadata))
 
 
@@ -105,7 +111,7 @@ class PersistentQuery:
 
     Args:
         start: where partitions begin of which the group has no offset; others begin at ``reset``.
-        topic_id: of the source when the query was made; None where nobody noted it.
+        topic_ids: of the sources when the query was made, as far as somebody noted them.
         superseded: whether another engine has taken over.
         fatal: called in the query's thread when that is so.
 
@@ -122,7 +128,7 @@ class PersistentQuery:
         start: Mapping[TopicPartition, int],
         reset: Literal["earliest", "latest"],
         properties: Mapping[str, object],
-        topic_id: str | None = None,
+        topic_ids: Mapping[str, str] | None = None,
         superseded: Callable[[], bool] = lambda: False,
         fatal: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -139,7 +145,7 @@ class PersistentQuery:
         self.failure: str | None = None
         self.trouble: str | None = None
         self.counts = Counts()
-        self._topic_id = topic_id
+        self._topic_ids = dict(topic_ids or {})
         self._superseded = superseded
         self._fatal = fatal
         self._stop = threading.Event()
@@ -147,6 +153,12 @@ class PersistentQuery:
         self._thread = threading.Thread(target=self._run, name=f"query {self.id}", daemon=True)
         logger = Logger(self.id, surroundings.include_rows)
         self.pipeline = Pipeline(self.plan, self.sink, surroundings.registry, logger)
+        self.topics = list(dict.fromkeys(source.topic for source in self.plan.sources))
+        self.changelog = self._new_changelog()
+        self._chunks = 0  # that have been run
+        self._kept_chunks = (
+            -1
+        )  # of them, those that what is committed of what it keeps comes from; -1: none is here
         self._first: dict[TopicPartition, int] = {}  # of the records since the last commit
         self._began: float | None = None  # when the open transaction did
         self._rows = 0  # in it
@@ -162,14 +174,16 @@ class PersistentQuery:
         self._thread.start()
 
     def offsets(self) -> list[tuple[TopicPartition, int, int, int]]:
-        """How far it has come: (partition of the source, first offset, offset after the last record, committed)."""
-        services, topic = self.around.services, self.plan.source.topic
-        low, high = begin_offsets(services, topic), end_offsets(services, topic)
-        committed = committed_offsets(services, self.around.group(self.id), topic)
-        return [
-            (at, low[at], high[at], committed.get(at, self.start_offsets.get(at, low[at])))
-            for at in sorted(high)
-        ]
+        """How far it has come: (partition of a source, first offset, offset after the last record, committed)."""
+        services, found = self.around.services, []
+        for topic in self.topics:
+            low, high = begin_offsets(services, topic), end_offsets(services, topic)
+            committed = committed_offsets(services, self.around.group(self.id), topic)
+            found += [
+                (at, low[at], high[at], committed.get(at, self.start_offsets.get(at, low[at])))
+                for at in sorted(high)
+            ]
+        return found
 
     def pause(self) -> None:
         self._paused.set()
@@ -232,7 +246,7 @@ class PersistentQuery:
     def _session(self) -> None:
         """Reads and writes until it is to stop or a client breaks."""
         services, group = self.around.services, self.around.group(self.id)
-        self._check_source()
+        self._check_sources()
         self._sink_partitions = partitions(services, self.sink.topic)
         headers = self.pipeline.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
@@ -244,7 +258,7 @@ class PersistentQuery:
             ) as writer,
             open_reader(
                 services,
-                [self.plan.source.topic],
+                self.topics,
                 group,
                 start=self.reset,
                 headers=headers,
@@ -253,28 +267,46 @@ class PersistentQuery:
             ) as reader,
         ):
             self.trouble = None
-            if self._topic_id is not None:
-                reader.topic_ids[self.plan.source.topic] = self._topic_id
-            self._loop(reader, writer)
+            reader.topic_ids.update(self._topic_ids)
+            self._kept_chunks = -1
+            self._loop(self._ordered(reader), writer)
 
-    def _check_source(self) -> None:
+    def _ordered(self, reader: Reader) -> Source:
+        """Of what keeps rows, the order of times matters; a table's row comes before a stream's of its time."""
+        if self.plan.start is None:
+            return reader
+        return Interleaved(
+            reader, {source.topic: source.kind == "stream" for source in self.plan.sources}
+        )
+
+    def _new_changelog(self) -> Changelog:
+        return Changelog(self.around.group(self.id), self.pipeline.keepers)
+
+    def _restore(self) -> None:
+        """What it keeps as of the last commit; no transaction may be open."""
+        if self._chunks == self._kept_chunks or self.plan.start is None:
+            return
+        self.pipeline.start()
+        self.changelog = self._new_changelog()
+        restore(self.around.services, self.changelog, self._stop.is_set)
+        self._kept_chunks = self._chunks
+
+    def _check_sources(self) -> None:
         """Offsets of a topic that is no more mean nothing in the one that has its name now.
 
         Raises:
             DataError: TOPIC_RECREATED, UNKNOWN_TOPIC.
         """
-        topic = self.plan.source.topic
-        now = topic_ids(self.around.services, [topic])[topic]
-        if self._topic_id is None:
-            self._topic_id = now
-        if self._topic_id != now:
-            raise DataError(
-                "TOPIC_RECREATED",
-                f"topic {topic!r} was deleted and created again since the query was made (id {self._topic_id}, now "
-                f"{now}), so the query does not know which records it has read; terminate it and create it again",
-            )
+        for topic, now in topic_ids(self.around.services, self.topics).items():
+            known = self._topic_ids.setdefault(topic, now)
+            if known != now:
+                raise DataError(
+                    "TOPIC_RECREATED",
+                    f"topic {topic!r} was deleted and created again since the query was made (id {known}, now {now}), "
+                    "so the query does not know which records it has read; terminate it and create it again",
+                )
 
-    def _loop(self, reader: Reader, writer: Writer) -> None:
+    def _loop(self, reader: Source, writer: Writer) -> None:
         self._rebalances = 0
         self._nothing_is_open()
         try:
@@ -297,7 +329,7 @@ class PersistentQuery:
     def _nothing_is_open(self) -> None:
         self._began, self._rows = None, 0
 
-    def _turn(self, reader: Reader, writer: Writer) -> None:
+    def _turn(self, reader: Source, writer: Writer) -> None:
         """One chunk. Under load its output is made while the transaction before it is committed."""
         if self._paused.is_set() and self._began is None:
             self._end_commit()
@@ -314,6 +346,7 @@ class PersistentQuery:
             writer.abort()
             self._rewind(reader)
             return
+        self._chunks += bool(len(records))
         output = self.pipeline.run(records) if len(records) else None
         if failpoints.ARMED and output is not None:
             failpoints.reach("after_run")
@@ -328,7 +361,7 @@ class PersistentQuery:
             self._began = time.monotonic()
         self._commit_when_due(reader, writer, drained=len(records) < DRAINED)
 
-    def _commit_when_due(self, reader: Reader, writer: Writer, *, drained: bool) -> None:
+    def _commit_when_due(self, reader: Source, writer: Writer, *, drained: bool) -> None:
         """A transaction ends when no more records are at hand: early where they are few, late under load."""
         if self._began is None:
             return
@@ -341,7 +374,7 @@ class PersistentQuery:
             took = self._end_commit()
             self._stop.wait(max(rest, took / 2))
 
-    def _hold(self, reader: Reader) -> None:
+    def _hold(self, reader: Source) -> None:
         """Reads nothing until it is resumed, yet stays in the group."""
         owned = reader.assignment()
         reader.pause(owned)
@@ -384,7 +417,7 @@ class PersistentQuery:
         self.counts.errors += len(output.log)
         self.counts.last_at = time.time()
 
-    def _passed_markers(self, reader: Reader) -> bool:
+    def _passed_markers(self, reader: Source) -> bool:
         """Whether the reader has passed ends of transactions since the last commit, and no record. They are offsets of
         their own: uncommitted, they would count as a record that is never read, and who waits for the query to catch
         up would wait in vain.
@@ -394,11 +427,13 @@ class PersistentQuery:
         now = reader.position()
         return any(now.get(at, stood) > stood for at, stood in self._stands.items())
 
-    def _begin_commit(self, reader: Reader, writer: Writer) -> None:
+    def _begin_commit(self, reader: Source, writer: Writer) -> None:
         """Start to commit what has been sent; until _end_commit() the writer is not to be touched."""
+        for change in self.changelog.take_changes():
+            writer.send(change.topic, change.values, change.keys)
         stands, group = reader.position(), reader.group_metadata()
         self._nothing_is_open()
-        self._commit = Commit(writer, stands, group)
+        self._commit = Commit(writer, stands, group, self._chunks)
 
     def _end_commit(self) -> float:
         """Wait for the commit that is under way, if one is; the seconds that it took.
@@ -411,7 +446,7 @@ class PersistentQuery:
             return 0.0
         commit.join()
         commit.check()
-        self._stands = commit.stands
+        self._stands, self._kept_chunks = commit.stands, commit.chunks
         self.counts.commits += 1
         self.trouble = None
         self._aborts = 0
@@ -428,8 +463,10 @@ class PersistentQuery:
             at = (records.topics[records.topic[first]], int(records.partition[first]))
             self._first.setdefault(at, int(records.offset[first]))
 
-    def _rewind(self, reader: Reader) -> None:
-        """Back to the group's committed offsets, else to where the query began; no transaction may be open."""
+    def _rewind(self, reader: Source) -> None:
+        """Back to the group's committed offsets, else to where the query began, and to what it kept there; no transaction
+        may be open.
+        """
         self._stands = None
         self._nothing_is_open()
         owned = reader.assignment()
@@ -444,6 +481,7 @@ class PersistentQuery:
         if target:
             reader.seek(target)
         self._first.clear()
+        self._restore()
 
 
 def send(
@@ -571,22 +609,3 @@ class TransientQuery:
         if self._reader:
             self._reader.close()
             self._reader = None
-
-
-def taken(records: Records, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Records:
-    """Some of the records."""
-    indices = pa.array(rows)
-
-    def headers(row: int) -> Headers:
-        return records.headers(int(rows[row]))
-
-    return Records(
-        records.topics,
-        records.topic[rows],
-        records.partition[rows],
-        records.offset[rows],
-        records.timestamp[rows],
-        records.key.take(indices),
-        records.value.take(indices),
-        headers,
-    )

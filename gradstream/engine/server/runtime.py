@@ -31,6 +31,7 @@ from gradstream.engine.rows import pipeline, processing_log, serdes
 from gradstream.engine.rows.processing_log import topic_name
 from gradstream.engine.server.command_log import Command, CommandLog
 from gradstream.engine.server.queries import PersistentQuery, Surroundings, TransientQuery
+from gradstream.engine.server.restoring import make_topics
 from gradstream.errors import GradstreamError, RetryError, SqlError
 from gradstream.wire import kafka
 from gradstream.wire.records import TopicPartition
@@ -122,6 +123,7 @@ class Engine:
         self.lock = threading.RLock()
         self._log = CommandLog(services, service_id)
         self._on_fatal = on_fatal
+        self._ended: list[PersistentQuery] = []  # by the last command of the log that was replayed
         self._transient_numbers = itertools.count(int(time.time() * 1000))
         self._inserter: Writer | None = None
         include = self._is_on("ksql.logging.processing.rows.include")
@@ -190,6 +192,10 @@ class Engine:
 
     def _finish(self, command: Command, action: plan.Action) -> None:
         """Carries out what a predecessor that died may have left of the last command: only that may be half done."""
+        if isinstance(action, DropSource | plan.ControlQuery):
+            self._delete_changelogs(self._ended)
+        if isinstance(action, StartQuery):
+            make_topics(self.services, self.queries[action.query.query_id].changelog)
         if isinstance(action, DropSource) and action.source and action.delete_topic:
             topic = action.source.topic
             if self._topic_exists(topic) and self._topic_id(topic) == command.topic_id:
@@ -213,12 +219,12 @@ class Engine:
             case StartQuery():
                 action = _with_id(action, command.query_id)
                 self.queries[action.query.query_id] = self._query(
-                    action, command.properties, _partitions(command.start), command.topic_id
+                    action, command.properties, _partitions(command.start), command.topic_ids
                 )
             case DropSource(source=Source() as source):
-                self._forget_writers(source)
+                self._ended = self._forget_writers(source)
             case plan.ControlQuery():
-                self._control(action)
+                self._ended = self._control(action)
         plan.apply(action, self.catalog)
         return action
 
@@ -270,13 +276,8 @@ class Engine:
                 ):
                     raise SqlError("TOPIC_MISSING", topic.missing_message)
                 new.add(topic.name)
-            case StartQuery(query=query) if query.start is not None:
-                raise SqlError(
-                    "UNSUPPORTED",
-                    "a query over a table, with GROUP BY or with JOIN keeps what it has seen, and this server cannot "
-                    "bring that back after a restart yet; gradstream qtt runs it, and so does ksqlDB",
-                )
             case StartQuery(topic=TopicSettings() as topic):
+                self._check_replacing(action)
                 new.add(topic.name)
                 for source in action.query.sources:
                     if source.topic not in new and not self._topic_exists(source.topic):
@@ -302,6 +303,16 @@ class Engine:
                     )
             case plan.SetProperty(name=name):
                 check_property(name)
+
+    def _check_replacing(self, action: StartQuery) -> None:
+        """What one query has kept means nothing to another."""
+        old = self._replaced(action)
+        if old and (old.plan.start or action.query.start):
+            raise SqlError(
+                "UNSUPPORTED",
+                f"{old.id} cannot be replaced: a query over a table, with GROUP BY or with JOIN keeps what it has seen; "
+                f"DROP {old.sink.kind.upper()} {old.sink.name} and create it again",
+            )
 
     def _known(self, query_id: str) -> str | None:
         """The id as it is stored; people write it in any case."""
@@ -421,18 +432,18 @@ class Engine:
         source_topic = action.query.source.topic
         if action.topic:
             self._ensure_topic(action.topic, kafka.partitions(self.services, source_topic))
-        start: dict[TopicPartition, int] = {}
         if old and old.plan.source.topic == source_topic:
             # It goes on where the old one is, and where that has committed nothing yet, where it began.
             start = old.start_offsets or kafka.begin_offsets(self.services, source_topic)
-        elif _reset({**self.defaults, **properties}) == "latest":
-            start = kafka.end_offsets(self.services, source_topic)
+        else:
+            start = self._newest(action, properties)
         shown = {f"{topic}:{number}": offset for (topic, number), offset in start.items()}
-        topic_id = self._topic_id(source_topic)
-        query = self._query(action, properties, start, topic_id)  # registers schemas
+        ids = kafka.topic_ids(self.services, [of.topic for of in action.query.sources])
+        query = self._query(action, properties, start, ids)  # registers schemas
+        make_topics(self.services, query.changelog)
         message = f"Created query with ID {query.id}"
         done = self._logged(
-            action, properties, message, start=shown, query_id=query.id, topic_id=topic_id
+            action, properties, message, start=shown, query_id=query.id, topic_ids=ids
         )
         if old:
             old.stop()
@@ -446,6 +457,20 @@ class Engine:
             query.id,
         )
         return replace(done, query_id=query.id, action=action)
+
+    def _newest(
+        self, action: StartQuery, properties: Mapping[str, object]
+    ) -> dict[TopicPartition, int]:
+        """Where a query begins in the topics of which it reads only what is yet to come.
+
+        A table is all of its topic, as ksqlDB has it, unless the request itself asks for another start.
+        """
+        start: dict[TopicPartition, int] = {}
+        for source in action.query.sources:
+            asked = properties if source.kind == "table" else {**self.defaults, **properties}
+            if _reset(asked) == "latest":
+                start |= kafka.end_offsets(self.services, source.topic)
+        return start
 
     def _replaced(self, action: StartQuery) -> PersistentQuery | None:
         """The running query that CREATE OR REPLACE takes the place of."""
@@ -462,14 +487,14 @@ class Engine:
         action: StartQuery,
         properties: Mapping[str, object],
         start: Mapping[TopicPartition, int],
-        topic_id: str | None,
+        topic_ids: Mapping[str, str],
     ) -> PersistentQuery:
         return PersistentQuery(
             action,
             self._around,
             start=start,
-            topic_id=topic_id,
-            reset=_reset({**self.defaults, **properties}),
+            topic_ids=topic_ids,
+            reset="latest" if start else "earliest",
             properties=properties,
             superseded=self._log.superseded,
             fatal=self._fatal,
@@ -481,13 +506,21 @@ class Engine:
         deleted = action.delete_topic and self._topic_exists(source.topic)
         topic_id = self._topic_id(source.topic) if deleted else None
         done = self._logged(action, properties, message, topic_id=topic_id)
-        for query in self._forget_writers(source):
+        ended = self._forget_writers(source)
+        for query in ended:
             query.join(10.0)
+        self._delete_changelogs(ended)
         plan.apply(action, self.catalog)
         if action.delete_topic:
             kafka.delete_topics(self.services, [source.topic])
         self.statuses[f"{source.kind}/{source.name}/drop"] = ("SUCCESS", message, None)
         return done
+
+    def _delete_changelogs(self, ended: Iterable[PersistentQuery]) -> None:
+        """A query that has been ended never comes back, as in ksqlDB."""
+        kafka.delete_topics(
+            self.services, [topic for query in ended for topic in query.changelog.topics]
+        )
 
     def _forget_writers(self, source: Source) -> list[PersistentQuery]:
         found = [query for query in self.queries.values() if query.sink.name == source.name]
@@ -503,8 +536,10 @@ class Engine:
             return Done(action, "Query terminated.", -1, query_id)
         past = {"TERMINATE": "terminated", "PAUSE": "paused", "RESUME": "resumed"}[action.verb]
         done = self._logged(action, properties, f"Query {past}.")
-        for query in self._control(action):
+        ended = self._control(action)
+        for query in ended:
             query.join(10.0)
+        self._delete_changelogs(ended)
         return replace(done, query_id=query_id and (self._known(query_id) or query_id))
 
     def _control(self, action: plan.ControlQuery) -> list[PersistentQuery]:
@@ -559,6 +594,7 @@ class Engine:
                 query.stop()
             for query in self.queries.values():
                 query.join(10.0)
+            self._delete_changelogs(self.queries.values())
             self.queries.clear()
             owned = {source.topic for source in self.catalog.sources.values()}
             chosen = [
@@ -656,8 +692,9 @@ def check_property(name: str) -> None:
 
 
 def _reset(properties: Mapping[str, object]) -> Literal["earliest", "latest"]:
-    value = properties.get("ksql.streams.auto.offset.reset") or properties["auto.offset.reset"]
-    return "earliest" if str(value).lower() == "earliest" else "latest"
+    """Of server and request, or of a request alone, which may leave it open: then from the first record on."""
+    value = properties.get("ksql.streams.auto.offset.reset") or properties.get("auto.offset.reset")
+    return "earliest" if value is None or str(value).lower() == "earliest" else "latest"
 
 
 def _with_id(action: StartQuery, query_id: str | None) -> StartQuery:

@@ -329,8 +329,7 @@ def _status(done: Done, command_id: str) -> Entity:
 
 
 def _offsets(query: PersistentQuery) -> Entity:
-    group, topic = query.around.group(query.id), query.plan.source.topic
-    return entities.query_offsets(group, topic, query.offsets())
+    return entities.query_offsets(query.around.group(query.id), query.offsets())
 
 
 def _listed_query(query: PersistentQuery) -> Entity:

@@ -11,7 +11,8 @@ from gradstream.engine.rows.merging import Merging, taken
 from gradstream.wire.reader import Reader
 from gradstream.wire.records import Records, TopicPartition
 
-PATIENCE = 0.5  # seconds that records wait for older ones of a partition that has more and does not give them
+PATIENCE = 5.0  # seconds that records wait for older ones of a partition that has more and does not give them, as where the
+# transaction of somebody else is open
 MOST = 1 << 17  # records that wait
 LOOK = 0.02  # seconds
 

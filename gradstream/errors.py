@@ -63,6 +63,9 @@ class SqlError(DataError):
         line: 1-based line of the offending token, 0 when the statement as a whole is wrong.
         column: 1-based column of the offending token.
         excerpt: the offending line with a second line of carets under the token.
+
+    Attributes:
+        statement: the statement as ksqlDB prints it, where it could be parsed; ksqlDB's own message ends with it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class SqlError(DataError):
         self.column = column
         self.excerpt = excerpt
         self.bare_message = message
+        self.statement = ""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self), *self.excerpt.splitlines()]

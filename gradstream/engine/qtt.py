@@ -30,7 +30,7 @@ from gradstream.engine.language.actions import CreateSource, DropSource, InsertV
 from gradstream.engine.rows import serdes
 from gradstream.engine.rows.pipeline import Pipeline, insert, unwindowed, windowed
 from gradstream.engine.rows.processing_log import Logger
-from gradstream.errors import DataError, GradstreamError
+from gradstream.errors import DataError, GradstreamError, SqlError
 from gradstream.wire.records import Headers, Records
 from gradstream.wire.registry import Registry, Schema, UnknownSchema
 
@@ -39,6 +39,7 @@ PROPERTIES = {
     "ksql.service.id": "some.ksql.service.id",
     "ksql.headers.columns.enabled": "true",
 }
+USUAL = 4  # partitions of a topic of which nothing is said
 
 
 class Mismatch(Exception):  # noqa: N818  named for what happened
@@ -98,6 +99,7 @@ class Run:
 
     Attributes:
         topics: the records of each topic, all in partition 0.
+        partitions: how many each topic has, by itself or as declared.
         over: a source over each topic, for its formats and types; kept when the source is dropped.
         queries: persistent queries by sink, several only by INSERT INTO.
         log: texts of the processing log.
@@ -107,6 +109,7 @@ class Run:
     registry: DictRegistry = field(default_factory=DictRegistry)
     catalog: Catalog = field(default_factory=Catalog)
     topics: dict[str, list[Record]] = field(default_factory=dict)
+    partitions: dict[str, int] = field(default_factory=dict)
     over: dict[str, Source] = field(default_factory=dict)
     queries: list[StartQuery] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -146,7 +149,7 @@ class Run:
 
     def _statements(self) -> GradstreamError | None:
         """Runs all; returns the last one's error, raises an earlier one's."""
-        self._declared_topics()
+        self._prepare()
         variables: dict[str, str] = {}
         properties = {**PROPERTIES, **self.case.get("properties", {})}
         pieces = plan.split("\n".join(self.case["statements"]))
@@ -154,7 +157,12 @@ class Run:
             try:
                 for statement in plan.parse(plan.substitute(piece, variables)):
                     action = plan.plan_statement(
-                        statement, self.catalog, properties, infer=self._infer, number=number
+                        statement,
+                        self.catalog,
+                        properties,
+                        infer=self._infer,
+                        partitions=self.partitions.get,
+                        number=number,
                     )
                     self._carry_out(action, properties, variables)
             except GradstreamError as error:
@@ -163,16 +171,40 @@ class Run:
                 raise
         return None
 
-    def _declared_topics(self) -> None:
-        for topic in self.case.get("topics", ()):
-            self.topics[topic["name"]] = []
-            for part in ("key", "value"):
-                schema = topic.get(f"{part}Schema")
-                if schema is not None and topic.get(f"{part}Format", "AVRO") == "AVRO":
-                    subject = f"{topic['name']}-{part}"
-                    self.registry.register(
-                        subject, json.dumps(schema, default=float), topic.get(f"{part}SchemaId")
-                    )
+    def _prepare(self) -> None:
+        """Topics and schemas that exist beforehand; of a topic that is declared too, the declaration counts."""
+        declared = {of["name"]: of for of in self.case.get("topics", ())}
+        for action in self._creations():
+            source = action.source
+            if source.topic not in declared:
+                self.partitions.setdefault(source.topic, action.topic.partitions or USUAL)
+                serdes.register(source, self.as_registry)
+        for name, topic in declared.items():
+            self.topics[name] = []
+            self.partitions[name] = topic.get("partitions", 1)
+            self._register_declared(name, topic)
+        for record in (*self.case.get("inputs", ()), *self.case.get("outputs", ())):
+            self.partitions.setdefault(record["topic"], USUAL)
+
+    def _creations(self) -> Iterator[CreateSource]:
+        """The statements that make sources with columns, as far as they can be planned by themselves."""
+        catalog = Catalog()
+        for piece in plan.split("\n".join(self.case["statements"])):
+            try:
+                for statement in plan.parse(piece):
+                    action = plan.plan_statement(statement, catalog, PROPERTIES)
+                    plan.apply(action, catalog)
+                    if isinstance(action, CreateSource):
+                        yield action
+            except GradstreamError:
+                continue
+
+    def _register_declared(self, name: str, topic: Mapping[str, Any]) -> None:
+        for part in ("key", "value"):
+            schema = topic.get(f"{part}Schema")
+            if schema is not None and topic.get(f"{part}Format", "AVRO") == "AVRO":
+                text = json.dumps(schema, default=float)
+                self.registry.register(f"{name}-{part}", text, topic.get(f"{part}SchemaId"))
 
     def _infer(self, topic: str, is_key: bool, format_: Format) -> tuple[Column, ...]:
         return serdes.columns_from_registry(self.as_registry, topic, is_key, format_)
@@ -188,6 +220,7 @@ class Run:
             case StartQuery(sink=Source() as sink):
                 serdes.register(sink, self.as_registry)
                 self.topics.setdefault(sink.topic, [])
+                self._new_topic(action)
                 self.over[sink.topic] = sink
                 if action.replace:
                     self.queries = [of for of in self.queries if of.sink != sink]
@@ -209,6 +242,12 @@ class Run:
             case plan.DefineVariable(name=name, value=of):
                 variables[name] = of or ""
         plan.apply(action, self.catalog)
+
+    def _new_topic(self, action: StartQuery) -> None:
+        """A sink's topic has as many partitions as the left-most source's, where nothing else is said."""
+        assert action.topic is not None
+        usual = self.partitions.get(action.query.source.topic, USUAL)
+        self.partitions.setdefault(action.topic.name, action.topic.partitions or usual)
 
     def _register_new(self, source: Source) -> None:
         """CREATE with columns registers its schemas where the subject has none yet."""
@@ -371,30 +410,60 @@ class Run:
         if source is None or source.kind != wanted["type"].lower():
             raise Mismatch(f"{wanted['type']} {name} is missing; there is {source}")
         if schema := wanted.get("schema"):
-            columns = [(of.name, str(of.type), of.role) for of in _columns(schema)]
-            found = [(of.name, str(of.type), of.role) for of in source.columns]
-            if columns != found:
-                raise Mismatch(f"{name}: {found}, expected {columns}")
-        for part, format_, _ in _parts(source):
-            want = _format_name(wanted.get(f"{part}Format"))
-            if want and want != format_.name and (want, format_.name) != ("KAFKA", "NONE"):
-                raise Mismatch(f"{name}: {part} format {format_.name}, expected {want}")
-        if "isSource" in wanted and wanted["isSource"] != source.is_source:
-            raise Mismatch(f"{name}: is_source {source.is_source}")
+            expected = [(of.name, str(of.type), of.role) for of in _columns(schema)]
+            _same(name, [(of.name, str(of.type), of.role) for of in source.columns], expected)
+        for part, format_, columns in _parts(source):
+            given = wanted.get(f"{part}Format")
+            given = given if isinstance(given, dict) else {"format": given or format_.name}
+            _same(f"{name}: {part} format", format_.name, given["format"])
+            if f"{part}Features" in wanted:
+                features = set(wanted[f"{part}Features"])
+                _same(f"{name}: {part} features", _features(part, format_, columns), features)
+            if "windowType" in given:
+                _same(
+                    f"{name}: window",
+                    _window(source),
+                    (given["windowType"], given.get("windowSize")),
+                )
+        if "isSource" in wanted:
+            _same(f"{name}: isSource", source.is_source, wanted["isSource"])
 
     def _post_topic(self, wanted: Mapping[str, Any]) -> None:
         name = wanted["name"]
         if name not in self.topics:
             raise Mismatch(f"topic {name} is missing; there are {sorted(self.topics)}")
-        source = self.over.get(name)
-        for part, format_, _ in _parts(source) if source else ():
-            want = _format_name(wanted.get(f"{part}Format"))
-            if want and want != format_.name and (want, format_.name) != ("KAFKA", "NONE"):
-                raise Mismatch(f"topic {name}: {part} format {format_.name}, expected {want}")
+        if "partitions" in wanted:
+            _same(f"topic {name}: partitions", self.partitions.get(name), wanted["partitions"])
+        source = self.over[name]
+        window = wanted["keyFormat"].get("windowInfo") or {}
+        _same(f"topic {name}: window", _window(source), (window.get("type"), window.get("size")))
+        for part, format_, columns in _parts(source):
+            given = wanted[f"{part}Format"]
+            where = f"topic {name}: {part}"
+            _same(f"{where} format", format_.name, given["format"])
+            features = set(given.get("features", ()))
+            _same(f"{where} features", _features(part, format_, columns), features)
+            _same(f"{where} schema id", format_.schema_id, wanted.get(f"{part}SchemaId"))
             if schema := wanted.get(f"{part}Schema"):
                 text = json.loads(self.registry.latest(f"{name}-{part}")[2])
-                if text != _plain(schema):
-                    raise Mismatch(f"topic {name}: {part} schema {text}, expected {schema}")
+                _same(f"{where} schema", text, _plain(schema))
+
+
+def _same(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise Mismatch(f"{what} {found}, expected {wanted}")
+
+
+def _window(source: Source) -> tuple[str | None, int | None]:
+    return (source.window.kind, source.window.size) if source.window else (None, None)
+
+
+def _features(part: str, format_: Format, columns: tuple[Column, ...]) -> set[str]:
+    """How a single column is written, where the format leaves a choice: keys bare, values as asked for."""
+    if format_.name not in ("AVRO", "JSON") or len(columns) != 1:
+        return set()
+    wrapped = False if part == "key" else format_.wrap_single
+    return set() if wrapped is None else {"WRAP_SINGLES" if wrapped else "UNWRAP_SINGLES"}
 
 
 def as_records(topic: str, read: list[Record], offset: int = 0) -> Records:
@@ -427,11 +496,6 @@ def _columns(schema: str) -> tuple[Column, ...]:
     return action.source.columns
 
 
-def _format_name(wanted: Any) -> str | None:
-    name = wanted.get("format") if isinstance(wanted, dict) else wanted
-    return str(name) if name else None
-
-
 def _plain(value: Any) -> Any:
     """JSON numbers as Python has them without decimals."""
     if isinstance(value, decimal.Decimal):
@@ -453,7 +517,11 @@ def _show(value: Any) -> str:
 
 
 def _texts(error: GradstreamError) -> list[str]:
-    return [getattr(error, "bare_message", error.message), error.message, str(error)]
+    """What the error says, as ksqlDB's exception does: with the statement below it, where that could be parsed."""
+    texts = [getattr(error, "bare_message", error.message), error.message, str(error)]
+    if isinstance(error, SqlError) and error.statement:
+        texts.append(f"{error.bare_message}\nStatement: {error.statement}")
+    return texts
 
 
 # Command ------------------------------------------------------------------------------------------------

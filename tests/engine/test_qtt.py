@@ -79,3 +79,43 @@ def test_an_expected_error_must_come_and_say_what_is_expected() -> None:
     assert qtt.judge(case(statements=wrong, expectedException=right)) is None
     assert qtt.judge(case(statements=wrong, expectedException={"message": "another"}))
     assert qtt.judge(case(expectedException=right))
+
+
+def posted(**wanted: object) -> str | None:
+    """What the judge says of the topic of an Avro copy, or of the stream over it."""
+    copy = "CREATE STREAM C WITH (FORMAT='AVRO') AS SELECT NAME, ID FROM S PARTITION BY NAME;"
+    return qtt.judge(case(statements=[SOURCE, copy], outputs=[], post=wanted))
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({}, True),
+        ({"partitions": 4}, True),
+        ({"partitions": 3}, False),
+        ({"keyFormat": {"format": "AVRO"}}, False),
+        ({"keyFormat": {"format": "KAFKA"}}, False),
+        ({"valueFormat": {"format": "AVRO", "features": ["WRAP_SINGLES"]}}, False),
+        ({"valueSchemaId": 1}, False),
+        ({"keyFormat": {"format": "AVRO", "features": ["UNWRAP_SINGLES"], "windowInfo": {"type": "SESSION"}}}, False),
+        ({"name": "D"}, False),
+    ],
+)  # fmt: skip
+def test_topics_are_checked_afterwards(changes: dict[str, object], right: bool) -> None:
+    key = {"format": "AVRO", "features": ["UNWRAP_SINGLES"]}
+    topic = {"name": "C", "keyFormat": key, "valueFormat": {"format": "AVRO"}, **changes}
+    assert (posted(topics={"topics": [topic]}) is None) == right
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({"keyFeatures": ["UNWRAP_SINGLES"], "valueFeatures": [], "isSource": False}, True),
+        ({"keyFeatures": []}, False),
+        ({"isSource": True}, False),
+        ({"keyFormat": {"format": "AVRO", "windowType": "TUMBLING", "windowSize": 5}}, False),
+        ({"type": "table"}, False),
+    ],
+)
+def test_sources_are_checked_afterwards(changes: dict[str, object], right: bool) -> None:
+    assert (posted(sources=[{"name": "C", "type": "stream", **changes}]) is None) == right

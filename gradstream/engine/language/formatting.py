@@ -101,7 +101,7 @@ def format_expression(node: tree.Expression) -> str:
         case tree.Cast(value, type_):
             return f"CAST({text(value)} AS {type_})"
         case tree.Call(name, arguments):
-            return f"{name}({_list(arguments)})"
+            return f"{name}({_list(arguments) or '*' * (name == 'COUNT')})"
         case tree.ArrayOf(items):
             return f"ARRAY[{_list(items)}]"
         case tree.MapOf(pairs):

@@ -41,8 +41,9 @@ from gradstream.engine.language.actions import (
 )
 from gradstream.engine.language.lexer import error_at, place, tokens
 from gradstream.engine.language.parser import parse_text, statement_texts
-from gradstream.engine.language.planner import Infer, Planner
+from gradstream.engine.language.planner import Infer, Partitions, Planner
 from gradstream.engine.language.query import Evaluated, QueryPlan, Step
+from gradstream.engine.language.statement_format import format_statement
 from gradstream.errors import SqlError
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Infer",
     "InsertValues",
     "Nothing",
+    "Partitions",
     "PrintTopic",
     "QueryPlan",
     "SetProperty",
@@ -178,6 +180,7 @@ def plan_statement(
     properties: Mapping[str, object],
     *,
     infer: Infer | None = None,
+    partitions: Partitions | None = None,
     number: int = 0,
 ) -> Action:
     """What a statement asks for, checked against the catalog.
@@ -185,14 +188,20 @@ def plan_statement(
     Args:
         properties: server properties with the request's overrides, such as
             ``ksql.persistence.default.format.value``.
-        infer: (topic, is_key, format) -> the columns of that topic's registered schema, for CREATE without columns;
-            None refuses such statements.
+        infer: (topic, is_key, format) -> the columns of that topic's registered schema, for CREATE without columns and
+            for VALUE_SCHEMA_ID and KEY_SCHEMA_ID; None refuses such statements.
+        partitions: topic -> how many partitions it has, None where that is not known; joined topics must agree.
         number: the n of the query ids CSAS_NAME_n, CTAS_NAME_n and INSERTQUERY_n.
 
     Raises:
         SqlError: with the place of the offending expression.
     """
-    return Planner(statement, catalog, properties, infer, number).plan(statement.body)
+    planner = Planner(statement, catalog, properties, infer, number, partitions)
+    try:
+        return planner.plan(statement.body)
+    except SqlError as error:
+        error.statement = format_statement(statement, catalog)
+        raise
 
 
 def apply(action: Action, catalog: Catalog) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -22,6 +23,8 @@ from gradstream.engine.language.grouping import Grouped, group
 from gradstream.engine.language.inserting import inserted
 from gradstream.engine.language.joining import Joined, join
 from gradstream.engine.language.lexer import error_at, place
+from gradstream.engine.language.physical_schema import check_physical
+from gradstream.engine.language.preparing import check_qualifiers
 from gradstream.engine.language.projection import (
     RESERVED_COLUMNS,
     Projected,
@@ -58,6 +61,7 @@ from gradstream.engine.types import (
 from gradstream.errors import GradstreamError, SqlError
 
 Infer: TypeAlias = Callable[[str, bool, Format], tuple[Column, ...]]
+Partitions: TypeAlias = Callable[[str], int | None]
 ALL_HEADERS = Array(Struct((("KEY", STRING), ("VALUE", BYTES))))
 
 
@@ -75,6 +79,7 @@ class Planner:
         properties: Mapping[str, object],
         infer: Infer | None,
         number: int,
+        partitions: Partitions | None = None,
     ) -> None:
         self.text = statement.text
         self.script = statement.source
@@ -82,10 +87,15 @@ class Planner:
         self.properties = properties
         self.infer = infer
         self.number = number
+        self.partitions = partitions
 
     def plan(self, body: tree.Body) -> actions.Action:
         rule = _RULES[type(body)]
         try:
+            if isinstance(body, tree.CreateAsSelect | tree.InsertSelect):
+                check_qualifiers(body.query, self.script)
+            elif isinstance(body, tree.Query):
+                check_qualifiers(body, self.script)
             return rule(self, body)
         except RecursionError:
             raise self.error(
@@ -122,7 +132,8 @@ class Planner:
         key_format = self.key_format(settings, body.at)
         columns = tuple(self.column(element, body.kind) for element in body.elements)
         inferred = self.inferred(settings.topic, columns, key_format, value_format, body)
-        columns = inferred + columns if inferred else columns
+        if inferred:  # keys first, whoever gave them
+            columns = tuple(sorted(inferred + columns, key=lambda column: column.role != "key"))
         if body.kind == "table" and not any(column.role == "key" for column in columns):
             raise self.error(
                 "BAD_SCHEMA",
@@ -273,17 +284,12 @@ class Planner:
         self, topic: str, is_key: bool, format_: Format, body: tree.CreateSource
     ) -> tuple[Column, ...]:
         """The key's or the value's columns; a key without a schema is no key."""
-        if self.infer is None:
-            self.unsupported("schema inference here", body.at)
         try:
-            return self.infer(topic, is_key, format_)
-        except GradstreamError as error:
-            if not isinstance(error, SqlError) and not error.code.startswith("UNKNOWN"):
-                raise
+            return self.registered(topic, is_key, format_, body.at)
+        except SqlError as error:
             if is_key and error.code.startswith("UNKNOWN") and format_.schema_id is None:
                 return ()
-            message = error.bare_message if isinstance(error, SqlError) else error.message
-            raise self.error(error.code, message, body.at) from None
+            raise
 
     def check_names(self, columns: tuple[Column, ...], body: tree.CreateSource) -> None:
         seen: set[str] = set()
@@ -454,6 +460,7 @@ class Planner:
         """A query over several sources, as one over their joined rows."""
         self.check_clauses(query)
         joined = join(query, self.found, self.catalog.types, self.script)
+        self.check_partitions(joined)
         query, source = joined.query, joined.source
         if query.group_by:
             grouped = group(query, source, "", self.catalog.types, self.script, self.properties)
@@ -463,6 +470,24 @@ class Planner:
             source = self.keyed(joined, into)
         made = project(query, source, "", self.catalog.types, self.script, statement)
         return replace(made, joined=joined)
+
+    def check_partitions(self, joined: Joined) -> None:
+        """Rows with equal keys meet only where all topics have as many partitions."""
+        if self.partitions is None:
+            return
+        first = joined.sources[0][0]
+        mine = self.partitions(first.topic)
+        for joint, (source, _) in zip(joined.joints, joined.sources[1:], strict=True):
+            theirs = self.partitions(source.topic)
+            if joint.foreign or mine is None or theirs is None or mine == theirs:
+                continue
+            raise self.error(
+                "BAD_JOIN",
+                f"Can't join `{first.name}` with `{source.name}` since the number of partitions don't match. "
+                f"`{first.name}` partitions = {mine}; `{source.name}` partitions = {theirs}. Please repartition "
+                "either one so that the number of partitions match.",
+                joint.node.at,
+            )
 
     def keyed(self, joined: Joined, into: tree.CreateAsSelect | tree.InsertSelect) -> Source:
         """The joined rows with the key that SELECT shows."""
@@ -744,7 +769,35 @@ class Planner:
             window=windowed_key(projected),
         )
         self.check_formats(sink, settings, body.at)
+        self.check_schema_ids(sink, body.at)
         return sink
+
+    def check_schema_ids(self, sink: Source, at: tree.At) -> None:
+        """Do the columns fit the registered schemas that the statement names?"""
+        for is_key, format_, columns in (
+            (True, sink.key_format, sink.key_columns),
+            (False, sink.value_format, sink.value_columns),
+        ):
+            if format_.schema_id is None:
+                continue
+            physical = self.registered(sink.topic, is_key, format_, at)
+            bare = (is_key and len(columns) == 1) or format_.wrap_single is False
+            check = partial(check_physical, columns, physical, is_key=is_key, unwrapped=bare)
+            self.at_statement(at, check)
+
+    def registered(
+        self, topic: str, is_key: bool, format_: Format, at: tree.At
+    ) -> tuple[Column, ...]:
+        """The columns of a schema that a format names."""
+        if self.infer is None:
+            self.unsupported("schema inference here", at)
+        try:
+            return self.infer(topic, is_key, format_)
+        except GradstreamError as error:
+            if not isinstance(error, SqlError) and not error.code.startswith("UNKNOWN"):
+                raise
+            message = error.bare_message if isinstance(error, SqlError) else error.message
+            raise self.error(error.code, message, at) from None
 
     def sink_value_format(self, settings: Settings, source: Source, at: tree.At) -> Format:
         name = settings.value_format or source.value_format.name

@@ -104,10 +104,7 @@ def _kafka_reason(columns: Sequence[Column]) -> str | None:
         return f"The 'KAFKA' format only supports a single field. Got: [{format_columns(columns)}]"
     for column in columns:
         if column.type not in _KAFKA:
-            return (
-                f"The 'KAFKA' format does not support type '{base_name(column.type)}', "
-                f"column: `{column.name}`"
-            )
+            return f"The 'KAFKA' format does not support type '{base_name(column.type)}'"
     return None
 
 

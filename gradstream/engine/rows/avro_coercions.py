@@ -2,14 +2,17 @@
 
 Rules of ksqlDB's reading: a field is found by exact or upper-cased name, missing ones are NULL; integers widen to
 BIGINT, numbers to DOUBLE, scalars and enums become STRING; an integer may be a DATE, TIME or TIMESTAMP and the reverse;
-maps come as maps or as arrays of key and value. A column that fits already is passed on as it is.
+maps come as maps or as arrays of key and value. A column that fits already is passed on as it is. Writing with a schema
+that somebody else made fills in what that schema gives where the row has nothing.
 """
 
 from __future__ import annotations
 
+import decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gradstream.wire.java_text import double_text, double_texts
 
@@ -221,3 +224,61 @@ def _entries(column: pa.Array, avro: Any) -> pa.Array:
         for name, child in zip(names, column.flatten(), strict=True)
     ]
     return pa.StructArray.from_arrays(inner, names, mask=null)
+
+
+def filled(batch: pa.RecordBatch, avro: dict[str, Any], kinds: pa.Schema) -> pa.RecordBatch:
+    """The batch with all fields of a record schema, at any depth; its defaults stand where a row has nothing.
+
+    Args:
+        kinds: the Arrow types of the schema's fields.
+    """
+    names, columns = _filled_fields(
+        batch.schema.names, batch.columns, batch.num_rows, avro["fields"], kinds
+    )
+    return pa.RecordBatch.from_arrays(columns, names)
+
+
+def _filled_fields(
+    names: list[str],
+    columns: list[pa.Array],
+    n: int,
+    fields: list[dict[str, Any]],
+    kinds: pa.Schema | pa.StructType,
+) -> tuple[list[str], list[pa.Array]]:
+    upper = [name.upper() for name in names]
+    made = []
+    for field in fields:
+        name, kind = field["name"], kinds.field(field["name"]).type
+        place = names.index(name) if name in names else -1
+        if place < 0 and name.upper() in upper:
+            place = upper.index(name.upper())
+        column = pa.nulls(n, kind) if place < 0 else columns[place]
+        made.append(_filled(column, field, kind))
+    return [field["name"] for field in fields], made
+
+
+def _filled(column: pa.Array, field: dict[str, Any], kind: pa.DataType) -> pa.Array:
+    avro = field["type"]
+    if isinstance(avro, list):
+        avro = next((branch for branch in avro if branch != "null"), "null")
+    if pa.types.is_struct(column.type) and isinstance(avro, dict) and "fields" in avro:
+        names = [of.name for of in column.type]
+        null = column.is_null() if column.null_count else None
+        names, inner = _filled_fields(names, column.flatten(), len(column), avro["fields"], kind)
+        column = pa.StructArray.from_arrays(inner, names, mask=null)
+    if field.get("default") is None or not column.null_count:
+        return column
+    values = pa.repeat(_default(field["default"], column.type), len(column))
+    return pc.if_else(column.is_null(), values, column)
+
+
+def _default(value: Any, kind: pa.DataType) -> pa.Scalar:
+    """A default as the schema's JSON has it: bytes are text there, and maps objects."""
+    if isinstance(value, str) and pa.types.is_binary(kind):
+        return pa.scalar(value.encode("latin-1"), kind)
+    if isinstance(value, str) and pa.types.is_decimal(kind):
+        unscaled = int.from_bytes(value.encode("latin-1"), "big", signed=True)
+        return pa.scalar(decimal.Decimal(unscaled).scaleb(-kind.scale), kind)
+    if isinstance(value, dict) and pa.types.is_map(kind):
+        return pa.scalar(list(value.items()), kind)
+    return pa.scalar(value, kind)

@@ -138,11 +138,14 @@ class Unsupported(DataError):  # noqa: N818  named for what is said of the schem
     """An Avro schema, or a part of it, that has no KSQL type."""
 
 
-def sql_type(schema: Any, known: Mapping[str, Any] | None = None) -> SqlType:
-    """The KSQL type of an Avro schema; field names become upper case, fields without a KSQL type are left out.
+def sql_type(
+    schema: Any, known: Mapping[str, Any] | None = None, *, as_named: bool = False
+) -> SqlType:
+    """The KSQL type of an Avro schema; fields without a KSQL type are left out.
 
     Args:
-        known: named schemas that this one may use.
+        known: types of named schemas that this one may use, their fields as they are named there.
+        as_named: keep the names of fields; else they become upper case.
 
     Raises:
         Unsupported: NO_KSQL_TYPE.
@@ -151,7 +154,18 @@ def sql_type(schema: Any, known: Mapping[str, Any] | None = None) -> SqlType:
     found = _sql_type(schema, "", names, frozenset())
     if found is None:
         raise Unsupported("NO_KSQL_TYPE", "the Avro schema has no KSQL type")
-    return found
+    return found if as_named else _upper_case(found)
+
+
+def _upper_case(type_: SqlType) -> SqlType:
+    match type_:
+        case Struct(fields):
+            return Struct(tuple((name.upper(), _upper_case(of)) for name, of in fields))
+        case Array(item):
+            return Array(_upper_case(item))
+        case Map(key, value):
+            return Map(key, _upper_case(value))
+    return type_
 
 
 def _sql_type(
@@ -198,7 +212,7 @@ def _named(
         for field in schema["fields"]:
             type_ = _sql_type(field["type"], namespace, names, inside | {full})
             if type_ is not None:
-                fields.append((str(field["name"]).upper(), type_))
+                fields.append((str(field["name"]), type_))
         found = Struct(tuple(fields)) if fields else None
     names[full] = found
     return found
@@ -210,7 +224,7 @@ def _array(
     item = _sql_type(items, namespace, names, inside)
     if isinstance(items, dict) and items.get("connect.internal.type") == "MapEntry":
         types = dict(item.fields) if isinstance(item, Struct) else {}
-        return Map(STRING, types["VALUE"]) if "VALUE" in types else None
+        return Map(STRING, types["value"]) if "value" in types else None
     return Array(item) if item is not None else None
 
 

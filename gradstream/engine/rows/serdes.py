@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from gradstream.engine.catalog import Column, Format, Source
 from gradstream.engine.rows import avro_schemas
-from gradstream.engine.rows.avro_coercions import from_avro, to_avro
+from gradstream.engine.rows.avro_coercions import filled, from_avro, to_avro
 from gradstream.engine.types import Struct, arrow_type
 from gradstream.errors import ConfigError, SqlError
 from gradstream.wire import codec_avro, codec_delimited, codec_json, codec_kafka
@@ -101,16 +101,24 @@ def register(source: Source, registry: Registry | None) -> None:
 
 
 def columns_from_registry(
-    registry: Registry, topic: str, is_key: bool, format_: Format
+    registry: Registry,
+    topic: str,
+    is_key: bool,
+    format_: Format,
+    schema_id: int | None = None,
 ) -> tuple[Column, ...]:
-    """The columns of the subject's latest schema, or of ``format_.schema_id``.
+    """The columns of the schema that ``format_`` names, whose fields keep their names; else of the subject's latest.
+
+    Args:
+        schema_id: takes the place of the latest one, as when a statement is carried out again.
 
     A key, and a value with WRAP_SINGLE_VALUE=false, is one column, ROWKEY or ROWVAL, of whatever type.
 
     Raises:
         SqlError: UNKNOWN_SCHEMA, or BAD_SCHEMA for one that has no KSQL type.
     """
-    schema_id = format_.schema_id
+    as_named = format_.schema_id is not None
+    schema_id = format_.schema_id if as_named else schema_id
     try:
         if schema_id is None:
             schema_id = registry.latest(_subject(topic, is_key))[0]
@@ -125,7 +133,7 @@ def columns_from_registry(
     try:
         for text in schema.references:
             _remember(json.loads(text), known)
-        found = avro_schemas.sql_type(_loaded(schema.text), known)
+        found = avro_schemas.sql_type(_loaded(schema.text), known, as_named=as_named)
     except avro_schemas.Unsupported:
         raise SqlError(
             "BAD_SCHEMA",
@@ -145,7 +153,7 @@ def _remember(schema: Any, known: dict[str, Any]) -> None:
     if isinstance(schema, dict) and "name" in schema:
         namespace, name = schema.get("namespace"), str(schema["name"])
         full = name if "." in name or not namespace else f"{namespace}.{name}"
-        known[full] = avro_schemas.sql_type(schema, known)
+        known[full] = avro_schemas.sql_type(schema, known, as_named=True)
 
 
 def _loaded(text: str) -> Any:
@@ -386,10 +394,11 @@ class _AvroEncoder:
             self.schema_id = known.register(_subject(sink.topic, is_key), text)
         self.avro = _loaded(text)
         self.unwrap = self.bare and avro_schemas.is_record(self.avro)
-        self.defaults: dict[str, pa.Scalar] = {}
+        self.kinds: pa.Schema | None = None  # of a record schema that is not ours
         if avro_schemas.is_record(self.avro) and not self.unwrap:
             _check_required(self.avro, columns, sink.topic)
-            self.defaults = _defaults(self.avro, columns)
+            if format_.schema_id is not None:
+                self.kinds = codec_avro.arrow_schema(self.avro)
 
     def encode(
         self, batch: pa.RecordBatch, null_rows: npt.NDArray[np.bool_] | None = None
@@ -412,8 +421,8 @@ class _AvroEncoder:
             column = batch.column(0)
             names = [field.name for field in column.type]
             batch = pa.RecordBatch.from_arrays(column.flatten(), names)
-        for name, value in self.defaults.items():
-            batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+        if self.kinds is not None:
+            batch = filled(batch, self.avro, self.kinds)
         assert self.schema_id is not None
         return codec_avro.encode(to_avro(batch, self.avro), self.avro, self.schema_id)
 
@@ -431,17 +440,6 @@ def _check_required(avro: dict[str, Any], columns: tuple[Column, ...], topic: st
                 f"Avro field: [{field['name']}]. This field appears in Avro schema in Schema Registry\n"
                 "Hint: You probably forgot to add VALUE_SCHEMA_ID when creating the source.",
             )
-
-
-def _defaults(avro: dict[str, Any], columns: tuple[Column, ...]) -> dict[str, pa.Scalar]:
-    """What to write into the fields of a named schema that the sink does not have; nulls need no column."""
-    names = {column.name.upper() for column in columns}
-    kinds = codec_avro.arrow_schema(avro)
-    return {
-        field["name"]: pa.scalar(field["default"], kinds.field(field["name"]).type)
-        for field in avro["fields"]
-        if field["name"].upper() not in names and field.get("default") is not None
-    }
 
 
 class _SingleKey:

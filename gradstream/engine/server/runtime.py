@@ -208,9 +208,8 @@ class Engine:
         (statement,) = plan.parse(command.statement)
 
         def infer(topic: str, is_key: bool, format_: Format) -> tuple[Column, ...]:
-            number = known.get(f"{topic}/{'key' if is_key else 'value'}", format_.schema_id)
-            chosen = replace(format_, schema_id=number)
-            return serdes.columns_from_registry(self.registry, topic, is_key, chosen)
+            number = known.get(f"{topic}/{'key' if is_key else 'value'}")
+            return serdes.columns_from_registry(self.registry, topic, is_key, format_, number)
 
         action = plan.plan_statement(
             statement, self.catalog, properties, infer=infer, number=command.number
@@ -245,12 +244,7 @@ class Engine:
                     number = self.registry.latest(f"{topic}-{part}")[0]
                 except GradstreamError:
                     number = None  # columns_from_registry words the error
-            columns = serdes.columns_from_registry(
-                self.registry,
-                topic,
-                is_key,
-                replace(format_, schema_id=number) if number is not None else format_,
-            )
+            columns = serdes.columns_from_registry(self.registry, topic, is_key, format_, number)
             if number is not None:
                 used[f"{topic}/{part}"] = number
             return columns
@@ -623,6 +617,10 @@ class Engine:
             name: [len(of.replicas) for of in topic.partitions.values()]
             for name, topic in found.topics.items()
         }
+
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions a topic has, None while it does not exist."""
+        return len(self.topics().get(topic, ())) or None
 
     def _ensure_topic(self, topic: TopicSettings, usual_partitions: int) -> None:
         configs = {}

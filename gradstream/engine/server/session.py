@@ -99,6 +99,7 @@ class Session:
                     sandbox,
                     {**engine.defaults, **self.properties},
                     infer=engine.infer(used),
+                    partitions=engine.partition_count,
                     number=number,
                 )
                 if isinstance(action, plan.PrintTopic) or (

@@ -372,6 +372,16 @@ class Analyzer:
             left = Typed(parent.operator.lower(), BOOLEAN, (left, right), node=parent)
         return left
 
+    def when(self, node: tree.Expression) -> Typed:
+        found = self.of(node)
+        if found.type != BOOLEAN:
+            raise self.type_error(
+                "WHEN operand type should be boolean.\n"
+                f"Type for '{format_expression(node)}' is {format_type(found.type)}",
+                node,
+            )
+        return found
+
     def truth(self, node: tree.Expression, parent: tree.Expression) -> Typed:
         found = self.of(node)
         if found.type != BOOLEAN:
@@ -426,7 +436,7 @@ class Analyzer:
 
     def case(self, node: tree.Case) -> Typed:
         conditions = [
-            self.truth(condition, node)
+            self.when(condition)
             if node.operand is None
             else self.comparison(tree.Comparison("=", node.operand, condition, node.at))
             for condition, _ in node.whens

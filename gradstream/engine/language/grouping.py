@@ -9,7 +9,7 @@ from gradstream.engine.catalog import Source
 from gradstream.engine.language import tree
 from gradstream.engine.language.analyze import WINDOW_BOUNDS, Analyzer, Typed
 from gradstream.engine.language.evaluation import Output
-from gradstream.engine.language.formatting import format_expression
+from gradstream.engine.language.formatting import format_expression, format_name
 from gradstream.engine.language.functions import aggregates
 from gradstream.engine.language.functions.aggregates import Aggregate
 from gradstream.engine.language.lexer import error_at
@@ -90,6 +90,7 @@ class _Grouping:
         self.calls: list[Typed] = []
         self.shown: dict[str, SqlType] = {**self.bounds, "ROWTIME": BIGINT}
         self.strangers: list[str] = []  # items that show what is neither grouped by nor aggregated
+        self.strangers_of_having: list[str] = []  # columns of HAVING that are neither
 
     def error(self, message: str) -> SqlError:
         return error_at("BAD_GROUP_BY", message, self.text, self.query.at)
@@ -113,6 +114,11 @@ class _Grouping:
                 + ", ".join(self.strangers)
                 + "\nEither add the column(s) to the GROUP BY or remove them from the SELECT.",
             )
+        if self.strangers_of_having:
+            raise self.error(
+                "Non-aggregate HAVING expression not part of GROUP BY: "
+                f"[{', '.join(dict.fromkeys(self.strangers_of_having))}]"
+            )
         return Grouped(
             self.source,
             self.readable,
@@ -131,6 +137,11 @@ class _Grouping:
         for node in self.query.group_by:
             item = self.analyzer.group(node)
             self._check_bounds(item)
+            if item.type is None:
+                raise self.error(
+                    "Can't infer a type of null. Please explicitly cast it to a required type, e.g. CAST(null AS "
+                    "VARCHAR)."
+                )
             if item in self.by:
                 raise self.error(f"Duplicate GROUP BY expression: {format_expression(node)}")
             self.by.append(item)
@@ -172,7 +183,9 @@ class _Grouping:
         if not shown:
             self._check_bounds(typed)
         made = self._rewritten(typed, strange)
-        if strange:
+        if not shown:
+            self.strangers_of_having += map(format_name, strange)
+        elif strange:
             self.strangers.append(format_expression(node))
         return made
 

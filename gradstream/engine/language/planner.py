@@ -146,6 +146,7 @@ class Planner:
             self.timestamp(settings, columns, body.at), self.text, body.is_source, window,
         )  # fmt: skip
         self.check_formats(source, settings, body.at)
+        self.check_upgrade(source, body)
         topic = actions.TopicSettings(
             settings.topic,
             settings.partitions,
@@ -180,6 +181,29 @@ class Planner:
         if not body.replace or there.kind != body.kind:
             raise self.error("ALREADY_EXISTS", message, body.at)
         return None
+
+    def check_upgrade(self, new: Source, body: tree.CreateSource | tree.CreateAsSelect) -> None:
+        """Can what reads the source that OR REPLACE replaces go on with the new one?"""
+        old = self.catalog.sources.get(new.name)
+        if old is None or not body.replace:
+            return
+        has, change = "", ""
+        if old.topic != new.topic:
+            has, change = f"topic = {old.topic}", new.topic
+        lost = [column for column in old.columns if column not in new.columns]
+        lost = lost or [a for a, b in zip(old.columns, new.columns, strict=False) if a != b]
+        if lost:
+            has = f"schema = {format_columns(old.columns)}"
+            change = (
+                f"{format_columns(new.columns)}. (The following columns are changed, missing or reordered: "
+                f"[{format_columns(lost)}])"
+            )
+        if has:
+            raise self.error(
+                "INCOMPATIBLE",
+                f"Cannot upgrade data source: DataSource '`{new.name}`' has {has} which is not upgradeable to {change}",
+                body.at,
+            )
 
     def settings(self, given: Mapping[str, tree.Setting], at: tree.At) -> Settings:
         try:
@@ -304,6 +328,18 @@ class Planner:
             if column.name in seen:
                 raise self.error("BAD_SCHEMA", f"Duplicate column names: {column.name}", at)
             seen.add(column.name)
+        self.check_headers(columns, body.at)
+
+    def check_headers(self, columns: tuple[Column, ...], at: tree.At) -> None:
+        """All headers together, or some by their names, each once."""
+        named = [column.header for column in columns if column.role == "header"]
+        for n, header in enumerate(named):
+            if None in named[:n] or (header is None and n):
+                raise self.error("BAD_SCHEMA", "Schema already contains a HEADERS column.", at)
+            if header in named[:n]:
+                raise self.error(
+                    "BAD_SCHEMA", f"Schema already contains a HEADER('{header}') column.", at
+                )
 
     def timestamp(
         self, settings: Settings, columns: tuple[Column, ...], at: tree.At
@@ -722,6 +758,7 @@ class Planner:
             )
         keys, values = split_keys(projected, body.name, alias, self.script, self.keys_optional())
         sink = self.sink(body, settings, projected, keys, values)
+        self.check_upgrade(sink, body)
         query_id = f"C{body.kind[0].upper()}AS_{body.name}_{self.number}"
         plan = self.query_plan(query_id, projected, keys, values, sink=sink)
         topic = actions.TopicSettings(

@@ -227,10 +227,12 @@ def _power(base: float, exponent: float) -> float:
     if base == 1 and exponent != exponent:
         return math.nan
     if base == 0 and exponent < 0:
-        odd = exponent == math.trunc(exponent) and math.fmod(exponent, 2) != 0
+        odd = exponent.is_integer() and math.fmod(exponent, 2) != 0
         return math.copysign(math.inf, base) if odd else math.inf
     try:
         return math.pow(base, exponent)
+    except ValueError:  # a root of a negative number
+        return math.nan
     except OverflowError:
         odd = math.fmod(exponent, 2) != 0
         return -math.inf if base < 0 and odd else math.inf

@@ -29,6 +29,13 @@ def _text(name: str) -> Target:
     return made
 
 
+def _sql(name: str) -> Target:
+    from tests.fuzz import sql_targets
+
+    made: Target = getattr(sql_targets, name)()
+    return made
+
+
 def _property(name: str) -> Target:
     from tests.fuzz import avro_targets
     from tests.wire import test_avro_properties
@@ -57,6 +64,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "delimited": lambda: _text("Delimited"),
     "json": lambda: _text("Json"),
     "java-text": lambda: _text("JavaText"),
+    "statements": lambda: _sql("Statements"),
+    "sql-text": lambda: _sql("SqlText"),
+    "rows": lambda: _sql("Rows"),
 }
 
 

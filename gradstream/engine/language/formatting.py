@@ -82,7 +82,9 @@ def format_expression(node: tree.Expression) -> str:
         case tree.Arithmetic(operator, left, right):
             return f"({text(left)} {operator} {text(right)})"
         case tree.Sign(operator, value):
-            return f"{operator}{text(value)}"
+            shown = text(value)
+            apart = " " * shown.startswith("-")  # two would begin a comment
+            return f"{operator}{apart}{shown}"
         case tree.Comparison(operator, left, right) | tree.Logical(operator, left, right):
             return f"({text(left)} {operator} {text(right)})"
         case tree.Not(value):

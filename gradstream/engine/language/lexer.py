@@ -16,19 +16,24 @@ Token: TypeAlias = tuple[str, str, int, int]
 
 LONGEST_TEXT = 1 << 20
 
+# One token with what stands before it, which possessive quantifiers take in one way only.
 _TOKEN = re.compile(
     r"""
-    (?P<space> \s+ | --[^\r\n]* | /\*.*?\*/ )
-  | (?P<word> [A-Za-z_][A-Za-z0-9_@]* )
-  | (?P<comment> /\* )
-  | (?P<symbol> := | -> | => | <> | != | <= | >= | \|\| | [-+*/%(),.;<>=\[\]] )
-  | (?P<double> (?: \d+(?:\.\d*)? | \.\d+ ) [eE][+-]?\d+ (?![A-Za-z0-9_@]) )
-  | (?P<decimal> (?: \d+\.\d* | \.\d+ ) (?![A-Za-z_@]) )
-  | (?P<integer> \d+ (?![A-Za-z0-9_@]) )
-  | (?P<digits> \d[A-Za-z0-9_@]* )
-  | (?P<string> '(?:[^']|'')*' )
-  | (?P<quoted> "(?:[^"]|"")*" | `(?:[^`]|``)*` )
-  | (?P<variable> \$\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\} )
+    (?> \s+ | --[^\r\n]*+ | /\*.*?\*/ )*+
+    (?:
+        (?P<word> [A-Za-z_][A-Za-z0-9_@]*+ )
+      | (?P<comment> /\* )
+      | (?P<symbol> := | -> | => | <> | != | <= | >= | \|\| | [-+*/%(),.;<>=\[\]] )
+      | (?P<double> (?: \d+(?:\.\d*)? | \.\d+ ) [eE][+-]?\d+ (?![A-Za-z0-9_@]) )
+      | (?P<decimal> (?: \d+\.\d* | \.\d+ ) (?![A-Za-z_@]) )
+      | (?P<integer> \d+ (?![A-Za-z0-9_@]) )
+      | (?P<digits> \d[A-Za-z0-9_@]* )
+      | (?P<string> '(?:[^']|'')*' )
+      | (?P<quoted> "(?:[^"]|"")*" | `(?:[^`]|``)*` )
+      | (?P<variable> \$\{\s*[A-Za-z_][A-Za-z0-9_]*\s*\} )
+      | (?P<end> \Z )
+      | (?P<unknown> (?s:.) )
+    )
 """,
     re.VERBOSE | re.DOTALL,
 )
@@ -70,23 +75,17 @@ def tokens(text: str) -> list[Token]:
         )
     found: list[Token] = []
     match_at = _TOKEN.match
-    position, length = 0, len(text)
-    while position < length:
-        match = match_at(text, position)
-        if match is None:
-            raise _unreadable(text, position)
+    end, length = 0, len(text)
+    while True:
+        match = match_at(text, end)
+        assert match is not None  # any character is a token, if an unknown one
         kind = match.lastgroup or ""
-        end = match.end()
-        if kind == "space":
-            position = end
-            continue
-        if kind == "comment":
-            raise _unreadable(text, position)
-        value = match.group()
+        start, end = match.span(kind)
+        value = text[start:end]
         if kind == "word" or kind == "digits":  # ksqlDB takes names such as 1R
             kind, value = "word", value.upper()
         elif kind == "symbol":
-            if value == "." and (number := _point_number(text, position, found)):
+            if value == "." and (number := _point_number(text, start, found)):
                 kind, value, end = number
             elif value == "!=":
                 value = "<>"
@@ -94,14 +93,16 @@ def tokens(text: str) -> list[Token]:
             value = value[1:-1].replace(value[0] * 2, value[0])
             if "\0" in value:
                 raise error_at(
-                    "BAD_CHARACTER", "NUL may not stand in a text or name", text, (position, end)
+                    "BAD_CHARACTER", "NUL may not stand in a text or name", text, (start, end)
                 )
         elif kind == "variable":
             value = value[2:-1].strip()
-        found.append((kind, value, position, end))
-        position = end
-    found.append(("end", "<EOF>", length, length))
-    return found
+        elif kind == "end":
+            found.append(("end", "<EOF>", length, length))
+            return found
+        elif kind == "unknown" or kind == "comment":
+            raise _unreadable(text, start)
+        found.append((kind, value, start, end))
 
 
 def _point_number(text: str, position: int, before: list[Token]) -> tuple[str, str, int] | None:

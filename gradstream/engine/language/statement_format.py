@@ -18,7 +18,14 @@ _JOINS = {"INNER": "INNER", "LEFT": "LEFT OUTER", "RIGHT": "RIGHT OUTER", "OUTER
 
 
 def format_statement(statement: tree.Statement, catalog: Catalog) -> str:
-    """A statement that creates or queries sources; others stay as they were written."""
+    """A statement that creates or queries sources; others, and what is too deep, stay as they were written."""
+    try:
+        return _format(statement, catalog)
+    except RecursionError:
+        return statement.text
+
+
+def _format(statement: tree.Statement, catalog: Catalog) -> str:
     match statement.body:
         case tree.CreateSource() as body:
             return _create_source(body) + ";"

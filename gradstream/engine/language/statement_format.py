@@ -11,8 +11,9 @@ from dataclasses import replace
 from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import tree
 from gradstream.engine.language.formatting import format_expression, format_name
-from gradstream.engine.language.joining import own_columns, rewritten
+from gradstream.engine.language.joining import rewritten
 from gradstream.engine.language.preparing import aliases
+from gradstream.engine.language.projection import readable
 
 _JOINS = {"INNER": "INNER", "LEFT": "LEFT OUTER", "RIGHT": "RIGHT OUTER", "OUTER": "FULL OUTER"}
 
@@ -104,7 +105,7 @@ def _qualifier(query: tree.Query, catalog: Catalog) -> Callable[[tree.Name], tre
         owners = [
             alias
             for alias, source in zip(names, sources, strict=True)
-            if source is not None and node.name in own_columns(source)
+            if source is not None and node.name in readable(source)
         ]
         return replace(node, source=owners[0]) if len(owners) == 1 else node
 

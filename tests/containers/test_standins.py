@@ -89,6 +89,7 @@ def test_the_engine_takes_ksqldbs_variables() -> None:
     assert [word for word in command if word.startswith("--property")] == [
         "--property=ksql.streams.auto.offset.reset=earliest"
     ]
+    assert "--insecure-listen" in command
     hosts = [command[at + 1] for at, word in enumerate(command) if word == "--allow-host"]
     assert {"ksql", "c0ffee"} <= set(hosts)
 

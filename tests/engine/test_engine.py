@@ -401,7 +401,10 @@ def test_names_that_are_none_are_refused(services: Services, name: str) -> None:
 def test_a_named_host_opens_the_engine_beyond_loopback_for_that_name_only(
     start_engine: Callable[..., Any],
 ) -> None:
-    engine = start_engine("--listen", "0.0.0.0:0", "--allow-host", "KSQL", "--allow-host", "::1")
+    engine = start_engine(
+        *("--listen", "0.0.0.0:0", "--insecure-listen"),
+        *("--allow-host", "KSQL", "--allow-host", "::1"),
+    )
     assert engine.url.startswith("http://0.0.0.0:")
     url = engine.url.replace(
         "0.0.0.0", "127.0.0.2"

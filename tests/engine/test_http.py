@@ -3,72 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 
-from gradstream.engine.server.http import Limits, Listener, Reply, Request
-
-LIMITS = Limits(body=1000, header_timeout=0.3, body_timeout=0.3, idle_timeout=2.0)
-
-
-class Server:
-    """A listener whose handler echoes, streams, or streams for ever."""
-
-    def __init__(self) -> None:
-        self.freed = asyncio.Event()
-        self.listener = Listener(self.handle, "127.0.0.1", 0, LIMITS)
-
-    async def handle(self, request: Request) -> Reply:
-        if request.path == "/stream":
-            return Reply(body=self.three())
-        if request.path == "/endless":
-            return Reply(body=self.endless())
-        return Reply(body=request.method.encode() + b" " + await request.body())
-
-    async def three(self) -> AsyncIterator[bytes]:
-        for number in range(3):
-            yield b"%d\n" % number
-
-    async def endless(self) -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield b"row\n"
-                await asyncio.sleep(0.01)
-        finally:
-            self.freed.set()
-
-
-def with_server(test: Callable[[Server], Awaitable[None]]) -> None:
-    async def run() -> None:
-        server = Server()
-        await server.listener.start()
-        try:
-            await test(server)
-        finally:
-            await server.listener.stop()
-
-    asyncio.run(asyncio.wait_for(run(), 15))
-
-
-async def sent(server: Server, raw: bytes) -> bytes:
-    """All that comes back until the server closes, or for half a second."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
-    writer.write(raw)
-    answer = b""
-    try:
-        async with asyncio.timeout(0.8):
-            while more := await reader.read(65536):
-                answer += more
-    except TimeoutError:
-        pass
-    writer.close()
-    return answer
-
+from gradstream.engine.server.requests import Reply, Request
+from tests.engine.listening import H2Client, Server, sent, with_server
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -129,43 +68,6 @@ def test_a_client_that_goes_frees_its_stream() -> None:
         await asyncio.wait_for(server.freed.wait(), 2)
 
     with_server(test)
-
-
-class H2Client:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        config = h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
-        self.connection = h2.connection.H2Connection(config)
-        self.connection.initiate_connection()
-        self.status: dict[int, str] = {}
-        self.body: dict[int, bytes] = {}
-
-    def send(self, path: str, body: bytes | None = None) -> int:
-        stream = self.connection.get_next_available_stream_id()
-        method = "GET" if body is None else "POST"
-        headers = [(":method", method), (":path", path), (":scheme", "http")]
-        headers.append((":authority", "localhost"))
-        self.connection.send_headers(stream, headers, end_stream=body is None)
-        if body is not None:
-            self.connection.send_data(stream, body, end_stream=True)
-        self.writer.write(self.connection.data_to_send())
-        return stream
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        while not done():
-            events: list[Any] = self.connection.receive_data(await self.reader.read(65536))
-            for event in events:
-                if isinstance(event, h2.events.ResponseReceived):
-                    self.status[event.stream_id] = dict(event.headers)[":status"]
-                elif isinstance(event, h2.events.DataReceived):
-                    self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
-                    self.connection.acknowledge_received_data(
-                        event.flow_controlled_length, event.stream_id
-                    )
-                elif isinstance(event, h2.events.StreamEnded):
-                    self.body.setdefault(event.stream_id, b"")
-                    self.body[event.stream_id] += b"<end>"
-            self.writer.write(self.connection.data_to_send())
 
 
 def test_http2_streams_side_by_side() -> None:

@@ -39,7 +39,9 @@ def command(environment: Mapping[str, str]) -> list[str]:
         "--schema-registry-url": settings.pop("ksql.schema.registry.url", None),
         "--service-id": settings.pop("ksql.service.id", None),
     }
-    given = [word for flag, value in flags.items() if value for word in (flag, value)]
+    # Compose and Testcontainers give it a network of its own, and publish it on loopback only.
+    given = ["--insecure-listen"]
+    given += [word for flag, value in flags.items() if value for word in (flag, value)]
     # By what name clients come is known outside only: the container's own, and the aliases in a compose file.
     for name in ("ksql", "ksqldb-server", environment.get("HOSTNAME", "")):
         given += ["--allow-host", name] if name else []

@@ -84,14 +84,14 @@ _SIGNS = frozenset("+-")
 _NUMBERS = frozenset(("integer", "decimal", "double"))
 
 
-def parse_text(text: str) -> list[tree.Statement]:
+def parse_text(text: str, deepest: int = DEEPEST) -> list[tree.Statement]:
     """All statements of a text; each must end with a semicolon.
 
     Raises:
         SqlError: SYNTAX_ERROR, BAD_CHARACTER, OPEN_QUOTE, TOO_COMPLEX, with line, column and excerpt.
     """
     try:
-        return _Parser(text).statements()
+        return _Parser(text, deepest).statements()
     except RecursionError:
         raise SqlError("TOO_COMPLEX", "the statement nests too deeply; split it") from None
 
@@ -124,8 +124,9 @@ def statement_texts(text: str) -> list[tuple[int, int]]:
 class _Parser:
     """The tokens of one text and the place in them; ``kind`` and ``value`` are those of the current token."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, deepest: int = DEEPEST) -> None:
         self.text = text
+        self.deepest = deepest
         self.tokens: list[Token] = tokens(text)
         self.tokens += self.tokens[-1:] * 3
         self.index = 0
@@ -219,10 +220,10 @@ class _Parser:
     def deeper(self) -> None:
         """One level down; the limit keeps every later stage within Python's own."""
         self.depth += 1
-        if self.depth > DEEPEST:
+        if self.depth > self.deepest:
             raise error_at(
                 "TOO_COMPLEX",
-                f"expressions nest deeper than {DEEPEST} levels here; split the statement",
+                f"expressions nest deeper than {self.deepest} levels here; split the statement",
                 self.text,
                 (self.start, self.end),
             )

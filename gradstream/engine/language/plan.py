@@ -40,7 +40,7 @@ from gradstream.engine.language.actions import (
     TopicSettings,
 )
 from gradstream.engine.language.lexer import error_at, place, tokens
-from gradstream.engine.language.parser import parse_text, statement_texts
+from gradstream.engine.language.parser import DEEPEST, parse_text, statement_texts
 from gradstream.engine.language.planner import Infer, Partitions, Planner
 from gradstream.engine.language.query import Evaluated, QueryPlan, Step
 from gradstream.engine.language.statement_format import format_statement
@@ -80,13 +80,16 @@ __all__ = [
 ]
 
 
-def parse(text: str) -> list[tree.Statement]:
+def parse(text: str, deepest: int = DEEPEST) -> list[tree.Statement]:
     """The statements of a text, each with its place in it.
+
+    Args:
+        deepest: levels to which expressions may nest; the stages after this one are safe up to DEEPEST.
 
     Raises:
         SqlError: SYNTAX_ERROR, BAD_CHARACTER, OPEN_QUOTE, TOO_COMPLEX.
     """
-    return parse_text(text)
+    return parse_text(text, deepest)
 
 
 def split(text: str) -> list[str]:

@@ -10,6 +10,7 @@ that it has been superseded.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from gradstream.wire.reader_base import Isolation
 from gradstream.wire.writer import OutcomeUnknown, TransactionAborted, Writer
 
 VERSION = 1
+_REALM = re.compile(r'realm="([^"]*)"')
 CONFIGS = {"cleanup.policy": "delete", "retention.ms": "-1"}
 
 
@@ -153,17 +155,15 @@ class CommandLog:
     def _check_leader(self, leader: Leader | None, own_address: str) -> None:
         if not leader or leader["host"] != socket.gethostname():
             return
-        if leader["address"] == own_address:
+        if _bare(leader["address"]) == _bare(own_address):
             return  # the port is ours now, so whoever had it is gone
-        try:
-            info = httpx2.get(f"http://{leader['address']}/info", timeout=2.0, trust_env=False)
-            service = info.json()["KsqlServerInfo"]["ksqlServiceId"]
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-            return
-        if service == self.service_id:
+        address = leader["address"]
+        if "://" not in address:  # as engines without TLS wrote it
+            address = f"http://{address}"
+        if _service_at(address) == self.service_id:
             raise RetryError(
                 "ENGINE_RUNNING",
-                f"an engine with service id {self.service_id!r} runs at http://{leader['address']} "
+                f"an engine with service id {self.service_id!r} runs at {address} "
                 f"(pid {leader['pid']}); stop it, or start this one with another --service-id",
             )
 
@@ -208,3 +208,22 @@ class CommandLog:
         if self._writer:
             self._writer.close()
             self._writer = None
+
+
+def _bare(address: str) -> str:
+    """Host and port of an address."""
+    return address.rpartition("://")[2]
+
+
+def _service_at(url: str) -> str | None:
+    """The service id of the engine that answers there. One that lets us not in tells it as its realm."""
+    try:
+        # Nothing secret is sent, and a certificate need not be for the number that we ask.
+        info = httpx2.get(f"{url}/info", timeout=2.0, trust_env=False, verify=False)
+        if info.status_code == 401:
+            found = _REALM.search(info.headers["WWW-Authenticate"])
+            return found[1] if found else None
+        service: str = info.json()["KsqlServerInfo"]["ksqlServiceId"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    return service

@@ -13,8 +13,8 @@ import orjson
 from gradstream.engine import types
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.rows.pipeline import Inserter
-from gradstream.engine.server.http import refuse
 from gradstream.engine.server.replies import Entity, generic_error
+from gradstream.engine.server.requests import refuse
 from gradstream.engine.server.runtime import Engine
 from gradstream.engine.types import Array, Map, SqlType, Struct
 from gradstream.errors import GradstreamError

@@ -16,9 +16,10 @@ import orjson
 from gradstream import __version__
 from gradstream.engine.rows.json_text import to_json
 from gradstream.engine.server import entities, inserts, replies
-from gradstream.engine.server.http import Reply, Request, RequestError, error_reply, refuse
+from gradstream.engine.server.limits import Limits
 from gradstream.engine.server.printing import TopicPrinter
 from gradstream.engine.server.queries import TransientQuery
+from gradstream.engine.server.requests import Reply, Request, RequestError, error_reply, refuse
 from gradstream.engine.server.runtime import Engine, check_property
 from gradstream.engine.server.session import Session, refusal
 from gradstream.errors import GradstreamError, SqlError
@@ -39,8 +40,9 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Reply]]
 class Rest:
     """Answers requests; statements run one at a time in a thread, each open query in one of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         self.engine = engine
+        self.limits = limits or Limits()
         self._statements = ThreadPoolExecutor(1, "statements")
         self._questions = ThreadPoolExecutor(4, "questions")
         self._streams: set[ThreadPoolExecutor] = set()
@@ -180,7 +182,7 @@ class Rest:
             isinstance(value, str) for value in variables.values()
         ):
             raise refuse(40000, "sessionVariables must be an object of strings")
-        return Session(self.engine, properties, dict(variables))
+        return Session(self.engine, properties, dict(variables), self.limits)
 
     # Queries
 

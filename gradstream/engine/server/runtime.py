@@ -32,7 +32,7 @@ from gradstream.engine.rows.processing_log import topic_name
 from gradstream.engine.server.command_log import Command, CommandLog
 from gradstream.engine.server.queries import PersistentQuery, Surroundings, TransientQuery
 from gradstream.engine.server.restoring import make_topics
-from gradstream.errors import GradstreamError, RetryError, SqlError
+from gradstream.errors import ConfigError, GradstreamError, RetryError, SqlError
 from gradstream.wire import kafka
 from gradstream.wire.records import TopicPartition
 from gradstream.wire.registry import Registry
@@ -45,10 +45,13 @@ DEFAULTS: dict[str, object] = {
     "ksql.fail.on.deserialization.error": "false",
     "ksql.headers.columns.enabled": "true",
     "ksql.logging.processing.rows.include": "false",
+    "ksql.max.push.queries": "100",
     "ksql.output.topic.name.prefix": "",
     "ksql.persistence.default.format.key": "KAFKA",
     "ksql.persistence.default.format.value": None,
     "ksql.persistence.wrap.single.values": "true",
+    "ksql.query.persistent.active.limit": "1000",
+    "ksql.query.pull.max.concurrent.requests": "100",
     "ksql.query.pull.table.scan.enabled": "true",
     "ksql.variable.substitution.enable": "true",
     "processing.guarantee": "exactly_once_v2",
@@ -72,7 +75,11 @@ EDITABLE = frozenset(
         "processing.guarantee",
     }
 )
-MAX_PUSH_QUERIES = 100
+NUMBERS = (
+    "ksql.max.push.queries",
+    "ksql.query.persistent.active.limit",
+    "ksql.query.pull.max.concurrent.requests",
+)
 
 ServerState = Literal["INITIALIZING", "READY", "TERMINATING", "TERMINATED", "ERROR"]
 
@@ -126,11 +133,26 @@ class Engine:
         self._ended: list[PersistentQuery] = []  # by the last command of the log that was replayed
         self._transient_numbers = itertools.count(int(time.time() * 1000))
         self._inserter: Writer | None = None
+        for name in NUMBERS:
+            self._number(name)
         include = self._is_on("ksql.logging.processing.rows.include")
         forward = self._is_on("gradstream.headers.forward")
         self._around = Surroundings(
             services, self.registry, service_id, topic_name(service_id), include, forward
         )
+
+    def _number(self, name: str) -> int:
+        """A property that is a number above 0.
+
+        Raises:
+            ConfigError: BAD_PROPERTY.
+        """
+        value = str(self.defaults[name])
+        if not value.isdecimal() or not int(value):
+            raise ConfigError(
+                "BAD_PROPERTY", f"--property {name}={value} is not a whole number above 0"
+            )
+        return int(value)
 
     def _is_on(self, name: str) -> bool:
         return str(self.defaults[name]).lower() == "true"
@@ -638,10 +660,7 @@ class Engine:
         Raises:
             RetryError: TOO_MANY_QUERIES.
         """
-        if len(self.transient) >= MAX_PUSH_QUERIES:
-            raise RetryError(
-                "TOO_MANY_QUERIES", f"{MAX_PUSH_QUERIES} queries are open already; close one"
-            )
+        self._check_open(action.kind)
         source = action.query.source
         merged = {**self.defaults, **properties}
         ends = None
@@ -657,6 +676,34 @@ class Engine:
         query = TransientQuery(action, self._around, offsets, ends, dict(properties))
         self.transient[query_id] = query
         return query
+
+    def _check_open(self, kind: str) -> None:
+        pull = kind == "pull"
+        name = "ksql.query.pull.max.concurrent.requests" if pull else "ksql.max.push.queries"
+        most = self._number(name)
+        if sum((of.ends is not None) == pull for of in list(self.transient.values())) >= most:
+            raise RetryError(
+                "TOO_MANY_PULL_QUERIES" if pull else "TOO_MANY_QUERIES",
+                f"Maximum number of {kind} queries exceeded: {most} are open already; close one, or start the engine "
+                f"with a greater --property {name}=NUMBER",
+            )
+
+    def check_capacity(self, text: str, ending: set[str], started: int) -> None:
+        """Whether a request may start so many queries, the last of them by the statement ``text``.
+
+        Raises:
+            SqlError: TOO_MANY_QUERIES.
+        """
+        most = self._number("ksql.query.persistent.active.limit")
+        running = sum(name not in ending for name in self.queries)
+        if started and running + started > most:
+            raise SqlError(
+                "TOO_MANY_QUERIES",
+                f"Not executing statement(s) '{text}' as it would cause the number of active, persistent queries to "
+                "exceed the configured limit. Use the TERMINATE command to terminate existing queries, or start the "
+                "engine with a greater --property ksql.query.persistent.active.limit=NUMBER. "
+                f"Current persistent query count: {running}. Configured limit: {most}.",
+            )
 
     def close_query(self, query: TransientQuery) -> None:
         query.stop()

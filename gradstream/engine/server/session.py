@@ -10,9 +10,10 @@ from gradstream.engine.language import functions as function_room
 from gradstream.engine.language import plan, tree
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.server import entities, replies
-from gradstream.engine.server.http import RequestError
+from gradstream.engine.server.limits import Limits
 from gradstream.engine.server.queries import PersistentQuery, TransientQuery
 from gradstream.engine.server.replies import Entity
+from gradstream.engine.server.requests import RequestError
 from gradstream.engine.server.runtime import EDITABLE, Done, Engine, check_property
 from gradstream.errors import GradstreamError, RetryError, SqlError, UnavailableError
 
@@ -39,6 +40,7 @@ class Session:
     engine: Engine
     properties: dict[str, object]
     variables: dict[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     def execute(self, text: str) -> list[Entity]:
         """Carries out the statements of /ksql.
@@ -91,6 +93,7 @@ class Session:
         ending: set[str] = set()
         new_topics: set[str] = set()
         planned: list[Planned] = []
+        started = 0
         for statement in self._statements(text):
             used: dict[str, int] = {}
             try:
@@ -107,6 +110,8 @@ class Session:
                 ):
                     raise refuse_query(statement.text)
                 engine.check(action, sandbox, ending, new_topics)
+                started += isinstance(action, StartQuery) and not action.replace
+                engine.check_capacity(statement.text, ending, started)
                 plan.apply(action, sandbox)
             except GradstreamError as error:
                 raise refusal(error, statement.text) from error
@@ -118,13 +123,37 @@ class Session:
     def _statements(self, text: str) -> Iterator[tree.Statement]:
         """The statements with their variables put in, each placed so that line and column are the request's."""
         try:
-            if "${" not in text:
-                yield from plan.parse(text)
-                return
-            for piece in plan.split(text):
-                yield from plan.parse(plan.substitute(piece, self.variables))
+            for number, statement in enumerate(self._parsed(text)):
+                self._check_size(statement, number)
+                yield statement
         except GradstreamError as error:
             raise refusal(error, text) from error
+
+    def _parsed(self, text: str) -> Iterator[tree.Statement]:
+        if "${" not in text:
+            yield from plan.parse(text, self.limits.depth)
+            return
+        for piece in plan.split(text):
+            yield from plan.parse(plan.substitute(piece, self.variables), self.limits.depth)
+
+    def _check_size(self, statement: tree.Statement, number: int) -> None:
+        """Whether a request may have a statement, the ``number``-th of it from 0.
+
+        Raises:
+            SqlError: STATEMENT_TOO_LARGE, TOO_MANY_STATEMENTS.
+        """
+        if (size := len(statement.text.encode())) > self.limits.statement:
+            raise SqlError(
+                "STATEMENT_TOO_LARGE",
+                f"The statement has {size} bytes, and may have {self.limits.statement}; split it, or start the engine "
+                "with a greater --limit statement=BYTES",
+            )
+        if number >= self.limits.statements:
+            raise SqlError(
+                "TOO_MANY_STATEMENTS",
+                f"The request has more than {self.limits.statements} statements; send the rest in another, or start the "
+                "engine with a greater --limit statements=NUMBER",
+            )
 
     def _remember(self, action: plan.Action) -> None:
         match action:
@@ -273,6 +302,7 @@ class Session:
         return entities.query_description_entity(action.text, description)
 
 
+LONGEST_SHOWN = 1 << 16  # characters of a statement in the reply that refuses it
 _EXACTLY_ONE = "Only SELECT and PRINT are accepted here, and exactly one of them; send other statements to /ksql"
 
 
@@ -290,11 +320,14 @@ def refusal(error: GradstreamError, text: str, made: list[Entity] | None = None)
         return RequestError(500, replies.generic_error(50000, str(error)))
     if isinstance(error, RetryError):
         if error.code == "TOO_MANY_QUERIES":
-            return RequestError(400, replies.generic_error(40003, error.message))
+            return RequestError(400, replies.generic_error(40003, error.message), error.code)
+        if error.code == "TOO_MANY_PULL_QUERIES":
+            return RequestError(429, replies.generic_error(42900, error.message), error.code)
         return RequestError(503, replies.generic_error(50301, str(error)))
     message = error.message
     if isinstance(error, SqlError) and error.excerpt:
         message = f"{message}\n{error.excerpt}"
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
     return RequestError(400, replies.statement_error(message, text, made or []), error.code)
 
 

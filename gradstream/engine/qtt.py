@@ -34,6 +34,9 @@ from gradstream.errors import DataError, GradstreamError, SqlError
 from gradstream.wire.records import Headers, Records
 from gradstream.wire.registry import Registry, Schema, UnknownSchema
 
+DESCRIPTION = """Run query translation tests on the engine.
+
+Statements and records need no broker; tests of the REST API talk to an engine of their own on the broker."""
 PROPERTIES = {
     "auto.offset.reset": "earliest",
     "ksql.service.id": "some.ksql.service.id",
@@ -544,8 +547,13 @@ def cases(path: Path) -> Iterator[dict[str, Any]]:
 
 def judge(case: Mapping[str, Any], debug: bool = False) -> str | None:
     """None if the run goes as expected, else why not."""
+    return verdict(Run(case), debug)
+
+
+def verdict(run: Run, debug: bool = False) -> str | None:
+    """None if a run goes well, else why not."""
     try:
-        Run(case).go()
+        run.go()
     except Mismatch as found:
         return str(found)
     except Exception as error:  # noqa: BLE001  a bug of the engine fails its case, not the run
@@ -556,19 +564,29 @@ def judge(case: Mapping[str, Any], debug: bool = False) -> str | None:
     return None
 
 
+def _judge(case: Mapping[str, Any], options: argparse.Namespace) -> str | None:
+    """The judgement by the runner that a case is for: those that talk to a server have kinds of their own."""
+    if case["kind"] not in ("responses", "error"):
+        return judge(case, options.debug)
+    from gradstream.engine import qtt_rest
+
+    return qtt_rest.judge(case, command.services(options), options.debug)
+
+
 def main(argv: list[str]) -> int:
-    parser = command.parser("qtt", "Run query translation tests on the engine, without a broker.")
+    parser = command.parser("qtt", DESCRIPTION)
     parser.add_argument("files", nargs="+", metavar="FILE.jsonl")
     parser.add_argument("--only", metavar="TEXT", help="runs whose id contains this")
     parser.add_argument("--slice", action="store_true", help="runs of the first slice")
     parser.add_argument("--failures", action="store_true", help="list failed runs with the reason")
     parser.add_argument("--json", action="store_true", help="one JSON object for each run")
+    command.add_services(parser)
     options = parser.parse_args(argv)
     passed: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for name in options.files:
         for case in _chosen(name, options):
-            reason = judge(case, options.debug)
+            reason = _judge(case, options)
             (failed if reason else passed)[case["id"].split("/")[0]] += 1
             if options.json:
                 line = {"id": case["id"], "passed": reason is None, "reason": reason}

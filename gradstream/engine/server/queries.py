@@ -1,4 +1,4 @@
-"""Queries that run: persistent ones, each a thread from topic to topic, and those that one client reads.
+"""Persistent queries, each a thread from topic to topic.
 
 A persistent query's transaction holds its output, its processing log, what has changed of what it keeps, and its offsets,
 so that each record of its sources takes effect once, whatever dies when. After anything that ends a transaction without a
@@ -10,22 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from gradstream import failpoints
 from gradstream.config import Services
-from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.rows.changelog import Changelog
-from gradstream.engine.rows.merging import taken
-from gradstream.engine.rows.pipeline import Input, Output, Pipeline
+from gradstream.engine.rows.pipeline import Output, Pipeline
 from gradstream.engine.rows.processing_log import Logger
-from gradstream.engine.server import entities
 from gradstream.engine.server.interleaved import Interleaved
 from gradstream.engine.server.restoring import restore
 from gradstream.errors import DataError, GradstreamError, RetryError, UnavailableError
@@ -37,7 +34,7 @@ from gradstream.wire.kafka import (
     partitions,
     topic_ids,
 )
-from gradstream.wire.reader import EARLIEST, Reader, open_log_reader, open_reader
+from gradstream.wire.reader import EARLIEST, Reader, open_reader
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import TransactionAborted, Writer
@@ -504,108 +501,3 @@ def send(
         partitions_,
         headers if any(headers) else None,
     )
-
-
-@dataclass(slots=True)
-class TransientQuery:
-    """SELECT, read by one client: to its end (pull), or until LIMIT or the client goes (push).
-
-    ``start()`` fixes where it reads; ``next()`` and ``close()`` belong to one thread.
-
-    Attributes:
-        offsets: where each partition begins.
-        ends: for a pull query, where each partition ends.
-        ended: why there are no more rows: ``Limit Reached`` or ``Query Completed``; None while there may be.
-    """
-
-    action: StartQuery
-    around: Surroundings
-    offsets: dict[TopicPartition, int]
-    ends: dict[TopicPartition, int] | None
-    properties: dict[str, object] = field(default_factory=dict)
-    ended: str | None = None
-    _reader: Reader | None = None
-    _input: Input | None = None
-    _given: int = 0
-    _stopped: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.action.query.query_id
-
-    def stop(self) -> None:
-        """Asks it to end, from any thread."""
-        self._stopped = True
-
-    def next(self, max_records: int = 1024) -> list[list[Any]]:
-        """The next rows, as JSON values; none where nothing came within half a second, or at the end.
-
-        Raises:
-            GradstreamError: the query cannot go on.
-        """
-        if self.ended or self._finished():
-            return []
-        if self._reader is None:
-            logger = Logger(self.id, self.around.include_rows)
-            self._input = Input(self.action.query, self.around.registry, logger)
-            needs = self._input.needs_headers
-            self._reader = open_log_reader(self.around.services, self.offsets, headers=needs)
-        if self.ends is not None:
-            records = self._before_ends(self._reader.fetch(max_records, 0.05))
-        elif len(records := self._reader.fetch(1, IDLE_SECONDS)):
-            rows = self._rows(records)
-            records = self._reader.fetch(max_records, 0.005)
-            return self._limited(rows + self._rows(records))
-        rows = self._limited(self._rows(records))
-        self._finished()
-        return rows
-
-    def _finished(self) -> bool:
-        if self._stopped or self.action.query.limit == 0:
-            self.ended = "Query Completed" if self._stopped else "Limit Reached"
-        elif self.ends is not None and not self.ended:
-            position = self._reader.position() if self._reader else {}
-            if all(
-                position.get(at, self.offsets[at]) >= end or self.offsets[at] >= end
-                for at, end in self.ends.items()
-            ):
-                self.ended = "Query Completed"
-        return self.ended is not None
-
-    def _before_ends(self, records: Records) -> Records:
-        """Without the records that came in after the query was asked."""
-        assert self.ends is not None
-        if not len(records):
-            return records
-        count = 1 + max(partition for _, partition in self.ends)
-        limits = np.zeros(count, np.int64)
-        for (_, partition), end in self.ends.items():
-            limits[partition] = end
-        keep = np.flatnonzero(records.offset < limits[records.partition])
-        return records if len(keep) == len(records) else taken(records, keep)
-
-    def _rows(self, records: Records) -> list[list[Any]]:
-        if not len(records):
-            return []
-        assert self._input is not None
-        answer, _, _ = self._input.evaluate(records)
-        columns = []
-        for column in self.action.query.output:
-            part = answer.keys if column.name in answer.keys.schema.names else answer.values
-            values = types.to_python(part.column(column.name), column.type)
-            how = entities.shown(column.type)
-            columns.append([how(value) for value in values] if how else values)
-        return [list(row) for row in zip(*columns, strict=True)]
-
-    def _limited(self, rows: list[list[Any]]) -> list[list[Any]]:
-        limit = self.action.query.limit
-        if limit is not None and self._given + len(rows) >= limit:
-            rows = rows[: limit - self._given]
-            self.ended = "Limit Reached"
-        self._given += len(rows)
-        return rows
-
-    def close(self) -> None:
-        if self._reader:
-            self._reader.close()
-            self._reader = None

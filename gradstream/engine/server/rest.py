@@ -18,10 +18,10 @@ from gradstream.engine.rows.json_text import to_json
 from gradstream.engine.server import entities, inserts, replies
 from gradstream.engine.server.limits import Limits
 from gradstream.engine.server.printing import TopicPrinter
-from gradstream.engine.server.queries import TransientQuery
 from gradstream.engine.server.requests import Reply, Request, RequestError, error_reply, refuse
 from gradstream.engine.server.runtime import Engine, check_property
 from gradstream.engine.server.session import Session, refusal
+from gradstream.engine.server.transient import Tombstone, TransientQuery
 from gradstream.errors import GradstreamError, SqlError
 
 V1 = "application/vnd.ksql.v1+json"
@@ -32,6 +32,8 @@ BODY_TYPES = frozenset(
     {"", JSON, V1, DELIMITED, "application/x-www-form-urlencoded", "text/plain", "text/json"}
     | {"application/octet-stream", "application/vnd.ksql.v1", "application/vnd.ksqlapi.v1+json"}
 )
+
+_ENDS = {list: b"}},\n", Tombstone: b',"tombstone":true}},\n'}
 
 T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Reply]]
@@ -161,6 +163,7 @@ class Rest:
         body = await _json_object(request)
         text = _text(body, "ksql")
         session = self._session(body, "streamsProperties")
+        self._check_sequence(body)
         made = await self._in(self._statements, lambda: session.execute(text))
         return Reply(body=to_json(made))
 
@@ -174,6 +177,22 @@ class Rest:
             "TERMINATE CLUSTER;", "cluster/TerminateCluster/terminate", "Queries terminated.", -1
         )
         return Reply(body=to_json([entity]))
+
+    def _check_sequence(self, body: dict[str, Any]) -> None:
+        """Whether the command has been carried out that a client wants to be before its own.
+
+        What is answered is carried out, so there is nothing to wait for.
+
+        Raises:
+            RequestError: 503.
+        """
+        number = body.get("commandSequenceNumber")
+        if isinstance(number, int) and number >= self.engine.plan_number():
+            raise refuse(
+                50301,
+                "Timed out while waiting for a previous command to execute. "
+                f"command sequence number: {number}",
+            )
 
     def _session(self, body: dict[str, Any], key: str) -> Session:
         properties = _properties(body, key)
@@ -190,6 +209,7 @@ class Rest:
         shape = accepted(request, V1, DELIMITED, {V1, JSON, DELIMITED})
         body = await _json_object(request)
         session = self._session(body, "streamsProperties")
+        self._check_sequence(body)
         form = DELIMITED if shape == DELIMITED else V1
         return await self._open(session, _text(body, "ksql"), form, request)
 
@@ -239,7 +259,7 @@ class Rest:
         last = loop.time()
         try:
             async for rows in self._batches(query):
-                lines = [b'{"row":{"columns":' + to_json(row) + b"}},\n" for row in rows]
+                lines = [b'{"row":{"columns":' + to_json(row) + _ENDS[type(row)] for row in rows]
                 for chunk in lines if one_by_one else [b"".join(lines)] * bool(lines):
                     yield chunk
                 if rows:
@@ -257,7 +277,7 @@ class Rest:
         try:
             async for rows in self._batches(query):
                 if rows:
-                    yield b"".join(to_json(row) + b"\n" for row in rows)
+                    yield b"".join(to_json(row) + b"\n" for row in _alive(rows))
         except GradstreamError as error:
             yield to_json(_failure(error)) + b"\n"
 
@@ -266,7 +286,7 @@ class Rest:
         try:
             async for rows in self._batches(query):
                 if rows:
-                    yield b"".join(b"," + to_json(row) for row in rows)
+                    yield b"".join(b"," + to_json(row) for row in _alive(rows))
         except GradstreamError as error:
             yield b"," + to_json(_failure(error))
         yield b"]"
@@ -295,9 +315,12 @@ class Rest:
 
     async def _inserts_stream(self, request: Request) -> Reply:
         shape = accepted(request, DELIMITED, DELIMITED, {JSON, DELIMITED, V1})
-        if not request.http2:
+        if request.http2:
+            batches = request.lines()
+        elif "h2c" in request.headers.get("upgrade", "").lower():
+            batches = _at_once(await request.body())
+        else:
             raise refuse(40004, "The /inserts-stream endpoint is only available using HTTP2")
-        batches = request.lines()
         first = await anext(batches, None)
         if not first:
             raise refuse(40000, 'the first line must be {"target": …}')
@@ -330,6 +353,11 @@ class Rest:
         yield (before if not sent and shape == JSON else b"") + (
             after if sent or shape == JSON else b""
         )
+
+
+async def _at_once(body: bytes) -> AsyncIterator[list[bytes]]:
+    """The lines of a client that offered HTTP/2 as an upgrade and takes HTTP/1.1 for the answer: it sends all first."""
+    yield [line for line in body.split(b"\n") if line.strip()]
 
 
 def accepted(request: Request, unasked: str, any_: str, known: set[str]) -> str:
@@ -384,6 +412,11 @@ def _properties(body: dict[str, Any], key: str) -> dict[str, object]:
         except SqlError as error:
             raise refuse(40000, error.bare_message) from None
     return dict(properties)
+
+
+def _alive(rows: list[list[Any]]) -> list[list[Any]]:
+    """Without tombstones, for which these formats have no word."""
+    return [row for row in rows if not isinstance(row, Tombstone)]
 
 
 def _head(query: TransientQuery) -> dict[str, Any]:

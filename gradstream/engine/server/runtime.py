@@ -30,8 +30,9 @@ from gradstream.engine.language.actions import (
 from gradstream.engine.rows import pipeline, processing_log, serdes
 from gradstream.engine.rows.processing_log import topic_name
 from gradstream.engine.server.command_log import Command, CommandLog
-from gradstream.engine.server.queries import PersistentQuery, Surroundings, TransientQuery
+from gradstream.engine.server.queries import PersistentQuery, Surroundings
 from gradstream.engine.server.restoring import make_topics
+from gradstream.engine.server.transient import TransientQuery
 from gradstream.errors import ConfigError, GradstreamError, RetryError, SqlError
 from gradstream.wire import kafka
 from gradstream.wire.records import TopicPartition
@@ -52,7 +53,10 @@ DEFAULTS: dict[str, object] = {
     "ksql.persistence.wrap.single.values": "true",
     "ksql.query.persistent.active.limit": "1000",
     "ksql.query.pull.max.concurrent.requests": "100",
+    "ksql.query.pull.range.scan.enabled": "true",
+    "ksql.query.pull.stream.enabled": "true",
     "ksql.query.pull.table.scan.enabled": "true",
+    "ksql.query.push.v2.enabled": "false",
     "ksql.variable.substitution.enable": "true",
     "processing.guarantee": "exactly_once_v2",
 }
@@ -68,6 +72,8 @@ EDITABLE = frozenset(
         "ksql.persistence.default.format.key",
         "ksql.persistence.default.format.value",
         "ksql.persistence.wrap.single.values",
+        "ksql.query.pull.range.scan.enabled",
+        "ksql.query.pull.stream.enabled",
         "ksql.query.pull.table.scan.enabled",
         "ksql.query.push.v2.enabled",
         "ksql.timestamp.throw.on.invalid",
@@ -106,6 +112,7 @@ class Engine:
     Args:
         service_id: engines with different ones share nothing; also the first part of group and topic names.
         properties: server properties over the defaults.
+        registry: where schemas are, if not in the one of ``services``.
 
     All public methods may be called from any thread; statements run one request after the other.
     """
@@ -116,11 +123,12 @@ class Engine:
         service_id: str = "default_",
         properties: Mapping[str, object] | None = None,
         on_fatal: Callable[[str], None] = lambda why: None,
+        registry: Registry | None = None,
     ) -> None:
         self.services = services
         self.service_id = service_id
         self.defaults = {**DEFAULTS, "ksql.service.id": service_id, **(properties or {})}
-        self.registry = Registry(services.schema_registry_url)
+        self.registry = registry or Registry(services.schema_registry_url)
         self.catalog = Catalog()
         self.queries: dict[str, PersistentQuery] = {}
         self.transient: dict[str, TransientQuery] = {}
@@ -155,7 +163,7 @@ class Engine:
         return int(value)
 
     def _is_on(self, name: str) -> bool:
-        return str(self.defaults[name]).lower() == "true"
+        return _holds(self.defaults, name)
 
     # Life
 
@@ -663,19 +671,43 @@ class Engine:
         self._check_open(action.kind)
         source = action.query.source
         merged = {**self.defaults, **properties}
-        ends = None
-        if action.kind == "pull":
-            ends = kafka.end_offsets(self.services, source.topic)
-            offsets = kafka.begin_offsets(self.services, source.topic)
-        elif _reset(merged) == "latest":
-            offsets = kafka.end_offsets(self.services, source.topic)
-        else:
-            offsets = kafka.begin_offsets(self.services, source.topic)
-        query_id = f"transient_{source.name}_{next(self._transient_numbers)}"
+        if (
+            action.kind == "pull"
+            and source.kind == "stream"
+            and not _holds(merged, "ksql.query.pull.stream.enabled")
+        ):
+            raise SqlError("PULL_DISABLED", _NO_PULL)
+        topics = list(dict.fromkeys(of.topic for of in action.query.sources))
+        pulls = action.kind == "pull"
+        ends = self._offsets(kafka.end_offsets, topics) if pulls else None
+        newest = not pulls and _reset(merged) == "latest"
+        offsets = self._offsets(kafka.end_offsets if newest else kafka.begin_offsets, topics)
+        scalable = self._is_scalable(action, merged)
+        name = "SCALABLE_PUSH_QUERY" if scalable else "transient"
+        query_id = f"{name}_{source.name}_{next(self._transient_numbers)}"
         action = _with_id(action, query_id)
-        query = TransientQuery(action, self._around, offsets, ends, dict(properties))
+        query = TransientQuery(action, self._around, offsets, ends, dict(properties), scalable)
         self.transient[query_id] = query
         return query
+
+    def _offsets(
+        self, ask: Callable[[Services, str], dict[TopicPartition, int]], topics: Iterable[str]
+    ) -> dict[TopicPartition, int]:
+        return {at: offset for topic in topics for at, offset in ask(self.services, topic).items()}
+
+    def _is_scalable(self, action: StartQuery, properties: Mapping[str, object]) -> bool:
+        """Whether ksqlDB would have the query that writes the source pass its rows on: from now on, over one source.
+
+        Here the rows come by way of the topic, as for each other query; the id tells clients.
+        """
+        return (
+            action.kind == "push"
+            and _holds(properties, "ksql.query.push.v2.enabled")
+            and _reset(properties) == "latest"
+            and len(action.query.sources) == 1
+            and not action.query.pseudo & {"ROWPARTITION", "ROWOFFSET"}
+            and len(list(self.writes(action.query.source))) == 1
+        )
 
     def _check_open(self, kind: str) -> None:
         pull = kind == "pull"
@@ -734,6 +766,17 @@ def check_property(name: str) -> None:
             "UNKNOWN_PROPERTY",
             f"Not recognizable as ksql, streams, consumer, or producer property: '{name}'",
         )
+
+
+def _holds(properties: Mapping[str, object], name: str) -> bool:
+    """Whether a property is true."""
+    return str(properties[name]).lower() == "true"
+
+
+_NO_PULL = (
+    "Pull queries on streams are disabled. To create a push query on the stream, add EMIT CHANGES to the end. "
+    "To enable pull queries on streams, set the ksql.query.pull.stream.enabled config to 'true'."
+)
 
 
 def _reset(properties: Mapping[str, object]) -> Literal["earliest", "latest"]:

@@ -11,10 +11,11 @@ from gradstream.engine.language import plan, tree
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.server import entities, replies
 from gradstream.engine.server.limits import Limits
-from gradstream.engine.server.queries import PersistentQuery, TransientQuery
+from gradstream.engine.server.queries import PersistentQuery
 from gradstream.engine.server.replies import Entity
-from gradstream.engine.server.requests import RequestError
+from gradstream.engine.server.requests import RequestError, refuse
 from gradstream.engine.server.runtime import EDITABLE, Done, Engine, check_property
+from gradstream.engine.server.transient import TransientQuery
 from gradstream.errors import GradstreamError, RetryError, SqlError, UnavailableError
 
 
@@ -62,28 +63,21 @@ class Session:
     def query(self, text: str) -> tuple[StartQuery, TransientQuery] | plan.PrintTopic:
         """Opens the one SELECT, or names the one PRINT, of /query and /query-stream."""
         with self.engine.lock:
-            sandbox = self.engine.catalog.copy()
-            chosen: plan.Action | None = None
-            for statement in self._statements(text):
-                try:
-                    if chosen is not None:
-                        raise SqlError("ONE_STATEMENT", _EXACTLY_ONE)
-                    merged = {**self.engine.defaults, **self.properties}
-                    chosen = plan.plan_statement(statement, sandbox, merged)
-                    if isinstance(chosen, plan.PrintTopic):
-                        continue
-                    if not isinstance(chosen, StartQuery) or chosen.sink is not None:
-                        raise SqlError("NOT_A_QUERY", _EXACTLY_ONE)
-                except GradstreamError as error:
-                    raise refusal(error, statement.text) from error
-            if isinstance(chosen, plan.PrintTopic):
-                return chosen
-            if not isinstance(chosen, StartQuery):
-                raise refusal(SqlError("ONE_STATEMENT", _EXACTLY_ONE), text)
+            statements = list(self._statements(text))
+            if len(statements) != 1:
+                message = f"Expected exactly one KSQL statement; found {len(statements)} instead"
+                raise refusal(SqlError("ONE_STATEMENT", message), text)
+            (statement,) = statements
+            merged = {**self.engine.defaults, **self.properties}
             try:
+                chosen = plan.plan_statement(statement, self.engine.catalog.copy(), merged)
+                if isinstance(chosen, plan.PrintTopic):
+                    return chosen
+                if not isinstance(chosen, StartQuery) or chosen.sink is not None:
+                    raise refuse(40000, _NO_QUERY)
                 return chosen, self.engine.open_query(chosen, self.properties)
             except GradstreamError as error:
-                raise refusal(error, chosen.text) from error
+                raise query_refusal(error, statement) from error
 
     def _plan(self, text: str) -> list[Planned]:
         """All statements, tried on a copy of the catalog."""
@@ -302,8 +296,9 @@ class Session:
         return entities.query_description_entity(action.text, description)
 
 
+_UNPREPARED = "Failed to prepare statement"
 LONGEST_SHOWN = 1 << 16  # characters of a statement in the reply that refuses it
-_EXACTLY_ONE = "Only SELECT and PRINT are accepted here, and exactly one of them; send other statements to /ksql"
+_NO_QUERY = "Statement type not supported for this resource: it takes SELECT and PRINT; send others to /ksql"
 
 
 def refuse_query(text: str) -> RequestError:
@@ -329,6 +324,19 @@ def refusal(error: GradstreamError, text: str, made: list[Entity] | None = None)
         message = f"{message}\n{error.excerpt}"
     text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
     return RequestError(400, replies.statement_error(message, text, made or []), error.code)
+
+
+def query_refusal(error: GradstreamError, statement: tree.Statement) -> RequestError:
+    """The reply for an error of /query and /query-stream.
+
+    ksqlDB tells what is wrong with a push query as a bad request once the names in it are known, and all else as
+    a bad statement.
+    """
+    refused = refusal(error, statement.text)
+    pushes = isinstance(statement.body, tree.Query) and statement.body.emit is not None
+    if pushes and isinstance(error, SqlError) and not error.bare_message.startswith(_UNPREPARED):
+        refused.entity = replies.generic_error(40000, str(refused.entity["message"]))
+    return refused
 
 
 def functions() -> list[Mapping[str, str]]:

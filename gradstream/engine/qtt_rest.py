@@ -327,9 +327,13 @@ def _objects(lines: Iterator[str]) -> Iterator[dict[str, Any] | None]:
     """The objects of a v1 reply as they come, a line each; None for a line that only tells that the query lives."""
     for line in lines:
         text = line.strip().removeprefix("[").removesuffix(",")
-        if text.endswith("]") and not text.endswith('"]') and text.count("[") < text.count("]"):
-            text = text[:-1]
-        yield json.loads(text, parse_float=decimal.Decimal) if text else None
+        if text in ("", "]"):
+            yield None
+            continue
+        try:
+            yield json.loads(text, parse_float=decimal.Decimal)
+        except ValueError:  # the last one, with the array's end
+            yield json.loads(text.removesuffix("]"), parse_float=decimal.Decimal)
 
 
 def _types(schema: str) -> list[SqlType]:
@@ -337,7 +341,8 @@ def _types(schema: str) -> list[SqlType]:
     fields = re.sub(r" KEY(?=, `|$)", "", schema)
     (statement,) = plan.parse(f"CREATE TYPE X AS STRUCT<{fields}>;")
     action = plan.plan_statement(statement, Catalog(), {})
-    assert isinstance(action, plan.CreateType) and isinstance(action.type, Struct)
+    assert isinstance(action, plan.CreateType)
+    assert isinstance(action.type, Struct)
     return [type_ for _, type_ in action.type.fields]
 
 

@@ -98,6 +98,9 @@ class _Grouping:
     def resolve(self) -> Grouped:
         query, analyzer = self.query, self.analyzer
         where = None if query.where is None else analyzer.where(query.where)
+        for name in self.bounds:
+            if where is not None and name in where.columns() and name not in self.readable:
+                raise self.error(f"Error in WHERE expression: Unknown column {name}.")
         self._group_by()
         keys = self._keys()
         items = tuple(self._items(keys))

@@ -32,6 +32,7 @@ from gradstream.engine.language.projection import (
     project,
     split_keys,
 )
+from gradstream.engine.language.pulling import check_where
 from gradstream.engine.language.query import Evaluate, QueryPlan, Step
 from gradstream.engine.language.schema_rules import check_format, check_no_maps
 from gradstream.engine.language.settings import (
@@ -40,6 +41,7 @@ from gradstream.engine.language.settings import (
     read_settings,
     read_window,
 )
+from gradstream.engine.language.showing import any_key, grouped_whole, shown_keys
 from gradstream.engine.language.starting import (
     columns_read,
     joined_reads,
@@ -470,14 +472,14 @@ class Planner:
         """A query resolved, and its source's alias.
 
         Args:
-            into: the statement that it is part of, which every join has (see check_transient).
+            into: the statement that it is part of, None for a SELECT by itself.
         """
         if isinstance(query.source, tree.Join):
-            assert into is not None
             return self.projected_join(query, statement, into), ""
         source, alias = self.source_of(query)
         if not query.group_by:
-            found = project(query, source, alias, self.catalog.types, self.script, statement)
+            types, alone = self.catalog.types, into is None
+            found = project(query, source, alias, types, self.script, statement, alone=alone)
             return found, alias
         if source.value_format.name == "KAFKA":
             raise self.error(
@@ -491,7 +493,10 @@ class Planner:
         return grouped, alias
 
     def projected_join(
-        self, query: tree.Query, statement: str, into: tree.CreateAsSelect | tree.InsertSelect
+        self,
+        query: tree.Query,
+        statement: str,
+        into: tree.CreateAsSelect | tree.InsertSelect | None,
     ) -> Projected | Grouped:
         """A query over several sources, as one over their joined rows."""
         self.check_clauses(query)
@@ -503,7 +508,8 @@ class Planner:
             self.check_aggregates(grouped, source)
             return replace(grouped, joined=joined)
         if not query.partition_by:
-            source = self.keyed(joined, into)
+            shown = _names_shown(joined.query)
+            source = any_key(joined, shown) if into is None else self.keyed(joined, into)
         made = project(query, source, "", self.catalog.types, self.script, statement)
         return replace(made, joined=joined)
 
@@ -527,11 +533,7 @@ class Planner:
 
     def keyed(self, joined: Joined, into: tree.CreateAsSelect | tree.InsertSelect) -> Source:
         """The joined rows with the key that SELECT shows."""
-        shown = [
-            item.expression.name
-            for item in joined.query.items
-            if isinstance(item.expression, tree.Name)
-        ]
+        shown = _names_shown(joined.query)
         if joined.foreign:
             return self.keyed_by_primary(joined, shown)
         key = next((name for name in joined.viable if name in shown), None)
@@ -718,24 +720,36 @@ class Planner:
     def select(self, query: tree.Query) -> actions.StartQuery:
         if query.emit is None:
             self.check_pull(query)
-        self.check_transient(query)
+        query = grouped_whole(query)
         projected, _ = self.projected(query)
-        name = projected.source.name
-        query_id = f"transient_{name}_{secrets.randbits(62)}"
+        source = projected.source
+        query_id = f"transient_{source.name}_{secrets.randbits(62)}"
         check_unique(projected.items, "value", self.script, query.at)
-        plan = self.query_plan(query_id, projected, (), projected.items, limit=query.limit)
+        if query.emit is None:
+            self.check_pulled(projected)
+        keys, values = shown_keys(projected)
+        if source.kind == "stream" and not isinstance(projected, Grouped):
+            keys, values = (), projected.items
+        plan = self.query_plan(query_id, projected, keys, values, limit=query.limit)
+        made = {column.name: column for column in plan.output}
+        output = tuple(made[item.name] for item in projected.items)
+        plan = replace(plan, output=output)
         return actions.StartQuery(self.text, plan, "push" if query.emit else "pull")
 
-    def check_transient(self, query: tree.Query) -> None:
-        """A SELECT by itself does not keep what it has seen."""
-        where = "outside CREATE … AS SELECT"
-        if isinstance(query.source, tree.Join):
-            self.unsupported(f"JOIN {where}", query.source.at)
-        if query.group_by:
-            self.unsupported(f"GROUP BY {where}", getattr(query.group_by[0], "at", query.at))
-        source = self.catalog.sources.get(query.source.name)
-        if source is not None and source.kind == "table":
-            self.unsupported(f"a query over a table ({source.name}) {where}", query.source.at)
+    def check_pulled(self, projected: Projected) -> None:
+        """Which columns a pull query reads, and how it looks up those of a table's key."""
+        query, source = projected.query, projected.source
+        items = set().union(*(item.item.columns() for item in projected.items))
+        where = set() if projected.where is None else projected.where.columns()
+        for clause, read in (("SELECT", items), ("WHERE", where)):
+            if found := [f"`{name}`" for name in ("ROWPARTITION", "ROWOFFSET") if name in read]:
+                raise self.error(
+                    "UNSUPPORTED",
+                    f"Pull queries don't support the following columns in {clause} clauses: {', '.join(found)}",
+                    query.at,
+                )
+        if source.kind == "table":
+            check_where(query, source, self.properties, self.script)
 
     def create_as_select(self, body: tree.CreateAsSelect) -> actions.Action:
         if (found := self.existing(body.name, body)) is not None:
@@ -1184,6 +1198,11 @@ class Planner:
 
     def refuse(self, body: tree.Unsupported) -> NoReturn:
         self.unsupported(body.what, body.at)
+
+
+def _names_shown(query: tree.Query) -> list[str]:
+    """The columns that SELECT shows as they are."""
+    return [item.expression.name for item in query.items if isinstance(item.expression, tree.Name)]
 
 
 def _part(source: Source, names: dict[str, str]) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -62,12 +62,18 @@ def project(
     types: dict[str, SqlType],
     text: str,
     statement: str = "SELECT",
+    *,
+    alone: bool = False,
 ) -> Projected:
     """
+    Args:
+        alone: a SELECT by itself, which may show the bounds of windows.
+
     Raises:
         SqlError: what analysis refuses.
     """
-    check_reserved(query, text)
+    if not alone:
+        check_reserved(query, text)
     columns = {column.name: column.type for column in source.columns}
     known = readable(source)
     qualifiers = tuple(dict.fromkeys((alias, source.name))) if alias == source.name else (alias,)
@@ -75,7 +81,7 @@ def project(
     where = None if query.where is None else analyzer.where(query.where)
     namer = Namer(columns)
     keys = _keys(query, source, analyzer, namer, text)
-    items = list(_items(query, source, keys, analyzer, namer, text))
+    items = list(_items(query, source, keys, analyzer, namer, text, alone))
     tables: dict[str, Typed] = {}
     items = [Output(of.name, of.type, _without_tables(of.item, tables, known)) for of in items]
     if tables and source.kind == "table":
@@ -191,10 +197,11 @@ def _items(
     analyzer: Analyzer,
     namer: Namer,
     text: str,
+    alone: bool,
 ) -> Iterable[Output]:
     for item in query.items:
         if item.expression is None:
-            yield from _star(item, query, source, keys, analyzer, namer, text)
+            yield from _star(item, query, source, keys, analyzer, namer, text, alone)
         elif isinstance(item.expression, tree.Field) and item.expression.name == "*":
             base = analyzer.select(item.expression.base)
             if not isinstance(base.type, Struct):
@@ -241,6 +248,7 @@ def _star(
     analyzer: Analyzer,
     namer: Namer,
     text: str,
+    alone: bool,
 ) -> Iterable[Output]:
     if item.source is not None and item.source not in analyzer.qualifiers:
         raise error_at(
@@ -250,7 +258,10 @@ def _star(
             item.at,
         )
     if not query.partition_by:
-        for column in (*source.key_columns, *_unkeyed(source)):
+        bounds = [Column(name, type_) for name, type_ in WINDOW_BOUNDS.items()]
+        if source.window is None or not alone:
+            bounds = []
+        for column in (*source.key_columns, *bounds, *_unkeyed(source)):
             yield Output(column.name, column.type, Typed("column", column.type, detail=column.name))
         return
     used = set()

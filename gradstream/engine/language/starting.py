@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradstream.engine.catalog import WindowedKey
+from gradstream.engine.language.analyze import WINDOW_BOUNDS
 from gradstream.engine.language.evaluation import Item, Output, Rows, Timed
 from gradstream.engine.language.grouping import Grouped
 from gradstream.engine.language.joining import Joined, Joint
@@ -104,6 +105,7 @@ def starter(
         key_name = next((column.name for column in source.key_columns), None)
         return lambda: started_join(joined, read, following(None), key_name)
     key = [column.name for column in source.key_columns]
+    key += WINDOW_BOUNDS if source.window is not None else ()
     held = {
         name: type_
         for name, type_ in readable(source).items()

@@ -7,7 +7,8 @@ error needs them. It takes no part in comparisons, so two equal expressions at d
 from __future__ import annotations
 
 import decimal
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Literal as OneOf
 from typing import TypeAlias
 
@@ -202,6 +203,18 @@ class Unit(Expression):
 
     name: str
     at: At = field(default=NOWHERE, compare=False, repr=False)
+
+
+def within(node: Expression) -> Iterator[Expression]:
+    """An expression and all that it is made of."""
+    yield node
+    inner: list[object] = [getattr(node, of.name) for of in fields(node)]
+    while inner:
+        of = inner.pop()
+        if isinstance(of, Expression):
+            yield from within(of)
+        elif isinstance(of, tuple):
+            inner += of
 
 
 # Queries

@@ -54,7 +54,10 @@ class Http1:
                 return await self.refuse(error)
             except h11.RemoteProtocolError as error:
                 return await self.refuse(refuse(40000, f"not a valid HTTP request: {error}"))
-            await self._send(reply, head_only=request.method == "HEAD")
+            try:
+                await self._send(reply, head_only=request.method == "HEAD")
+            finally:
+                reply.done()
             if not await self._ready_for_next():
                 return None
 
@@ -95,8 +98,11 @@ class Http1:
     async def _chunks(self) -> AsyncIterator[bytes]:
         if self.connection.their_state is not h11.SEND_BODY:
             return
-        while isinstance(event := await self._next(), h11.Data):
-            yield bytes(event.data)
+        try:
+            while isinstance(event := await self._next(), h11.Data):
+                yield bytes(event.data)
+        except h11.RemoteProtocolError as error:
+            raise refuse(40000, f"not a valid HTTP request: {error}") from None
         if isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError
 

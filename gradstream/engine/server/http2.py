@@ -139,7 +139,11 @@ class Http2:
             self.limits,
         )
         try:
-            await self._send(stream.id, await self.answer(request))
+            reply = await self.answer(request)
+            try:
+                await self._send(stream.id, reply)
+            finally:
+                reply.done()
             if stream.chunks.empty() or stream.chunks.get_nowait() is not None:
                 self._reset_unread(stream.id)
         except (h2.exceptions.H2Error, ConnectionError, TimeoutError):

@@ -92,12 +92,17 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """What the handler answers; an iterator is sent chunk by chunk and closed when the client goes away."""
+    """What the handler answers; an iterator is sent chunk by chunk and closed when the client goes away.
+
+    Attributes:
+        done: called when nothing more of it is sent, also where sending never began.
+    """
 
     status: int = 200
     content_type: str = "application/json"
     body: bytes | AsyncIterator[bytes] = b""
     headers: tuple[tuple[str, str], ...] = ()
+    done: Callable[[], None] = lambda: None
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from gradstream import __version__
+from gradstream.engine.language.actions import PrintTopic
 from gradstream.engine.rows.json_text import to_json
 from gradstream.engine.server import entities, inserts, replies
 from gradstream.engine.server.limits import Limits
@@ -220,22 +221,36 @@ class Rest:
         return await self._open(session, _text(body, "sql"), shape, request)
 
     async def _open(self, session: Session, text: str, shape: str, request: Request) -> Reply:
-        opened = await self._in(self._statements, lambda: session.query(text))
-        if not isinstance(opened, tuple):
+        loop = asyncio.get_running_loop()
+        opening = loop.run_in_executor(self._statements, lambda: session.query(text))
+        try:
+            opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._drop)
+            raise
+        if not isinstance(opened, TransientQuery):
             if shape == JSON:
                 raise refuse(40600, "PRINT answers as text only")
             printer = TopicPrinter(self.engine, opened)
             return Reply(content_type="text/plain", body=self._printed(printer))
-        action, query = opened
         content_type = DELIMITED if shape == DELIMITED else JSON
         if shape == DELIMITED:
-            body = self._delimited(query)
+            body = self._delimited(opened)
         elif shape == JSON:
-            body = self._array(query)
+            body = self._array(opened)
+        elif opened.looks_up:
+            body = self._v1_table(opened)
         else:
-            body = self._v1(query, one_by_one=request.http2)
-        del action
-        return Reply(content_type=content_type, body=body)
+            body = self._v1(opened, one_by_one=request.http2)
+        done = functools.partial(self.engine.close_query, opened)
+        return Reply(content_type=content_type, body=body, done=done)
+
+    def _drop(self, opening: asyncio.Future[TransientQuery | PrintTopic]) -> None:
+        """Frees a query whose client went while it was being opened."""
+        if not opening.cancelled() and opening.exception() is None:
+            opened = opening.result()
+            if isinstance(opened, TransientQuery):
+                self.engine.close_query(opened)
 
     async def _batches(self, query: TransientQuery) -> AsyncIterator[list[list[Any]]]:
         """The rows of a query, empty lists while nothing comes; its thread and reader end with the iteration."""
@@ -252,9 +267,7 @@ class Rest:
 
     async def _v1(self, query: TransientQuery, one_by_one: bool) -> AsyncIterator[bytes]:
         """The rows of /query: one JSON array, a row a line."""
-        schema = entities.schema_text(query.action.query.output)
-        header = {"header": {"queryId": query.id, "schema": schema}}
-        yield b"[" + to_json(header) + b",\n"
+        yield b"[" + _header(query) + b",\n"
         loop = asyncio.get_running_loop()
         last = loop.time()
         try:
@@ -270,6 +283,17 @@ class Rest:
             yield to_json({"finalMessage": query.ended}) + b"]\n"
         except GradstreamError as error:
             yield to_json({"errorMessage": _failure(error)}) + b"]\n"
+
+    async def _v1_table(self, query: TransientQuery) -> AsyncIterator[bytes]:
+        """The rows of a pull query over a table: the same without a last word."""
+        yield b"[" + _header(query)
+        try:
+            async for rows in self._batches(query):
+                if rows:
+                    yield b"".join(b',\n{"row":{"columns":' + to_json(row) + b"}}" for row in rows)
+        except GradstreamError as error:
+            yield b",\n" + to_json({"errorMessage": _failure(error)})
+        yield b"]\n"
 
     async def _delimited(self, query: TransientQuery) -> AsyncIterator[bytes]:
         """The rows of /query-stream: what it is, then an array a line."""
@@ -417,6 +441,11 @@ def _properties(body: dict[str, Any], key: str) -> dict[str, object]:
 def _alive(rows: list[list[Any]]) -> list[list[Any]]:
     """Without tombstones, for which these formats have no word."""
     return [row for row in rows if not isinstance(row, Tombstone)]
+
+
+def _header(query: TransientQuery) -> bytes:
+    schema = entities.schema_text(query.action.query.output, keys=query.looks_up)
+    return to_json({"header": {"queryId": query.id, "schema": schema}})
 
 
 def _head(query: TransientQuery) -> dict[str, Any]:

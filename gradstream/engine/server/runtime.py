@@ -677,6 +677,8 @@ class Engine:
             and not _holds(merged, "ksql.query.pull.stream.enabled")
         ):
             raise SqlError("PULL_DISABLED", _NO_PULL)
+        if action.kind == "pull" and source.kind == "table":
+            self._check_queryable(source)
         topics = list(dict.fromkeys(of.topic for of in action.query.sources))
         pulls = action.kind == "pull"
         ends = self._offsets(kafka.end_offsets, topics) if pulls else None
@@ -694,6 +696,16 @@ class Engine:
         self, ask: Callable[[Services, str], dict[TopicPartition, int]], topics: Iterable[str]
     ) -> dict[TopicPartition, int]:
         return {at: offset for topic in topics for at, offset in ask(self.services, topic).items()}
+
+    def _check_queryable(self, source: Source) -> None:
+        """A table is looked up in if a query keeps it, or if it was declared as a source to be looked up in."""
+        if source.is_source or any(of.action.creates_sink for of in self.writes(source)):
+            return
+        raise SqlError(
+            "NOT_QUERYABLE",
+            f"The `{source.name}` table isn't queryable. To derive a queryable table, you can do 'CREATE TABLE "  # noqa: S608
+            f"QUERYABLE_{source.name} AS SELECT * FROM {source.name}'. See https://cnfl.io/queries for more info.",
+        )
 
     def _is_scalable(self, action: StartQuery, properties: Mapping[str, object]) -> bool:
         """Whether ksqlDB would have the query that writes the source pass its rows on: from now on, over one source.

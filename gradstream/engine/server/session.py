@@ -60,7 +60,7 @@ class Session:
                     raise refusal(error, one.action.text, made) from error
         return made
 
-    def query(self, text: str) -> tuple[StartQuery, TransientQuery] | plan.PrintTopic:
+    def query(self, text: str) -> TransientQuery | plan.PrintTopic:
         """Opens the one SELECT, or names the one PRINT, of /query and /query-stream."""
         with self.engine.lock:
             statements = list(self._statements(text))
@@ -75,7 +75,7 @@ class Session:
                     return chosen
                 if not isinstance(chosen, StartQuery) or chosen.sink is not None:
                     raise refuse(40000, _NO_QUERY)
-                return chosen, self.engine.open_query(chosen, self.properties)
+                return self.engine.open_query(chosen, self.properties)
             except GradstreamError as error:
                 raise query_refusal(error, statement) from error
 

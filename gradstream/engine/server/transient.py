@@ -2,26 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
-from gradstream.engine.language.query import Evaluated
+from gradstream.engine.language.query import Evaluated, QueryPlan
 from gradstream.engine.rows.merging import taken
 from gradstream.engine.rows.pipeline import Input
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.engine.server.queries import IDLE_SECONDS, Surroundings
 from gradstream.wire.reader import Reader, open_log_reader
-from gradstream.wire.records import Records, TopicPartition
+from gradstream.wire.records import Headers, Records, TopicPartition
+
+CHUNK = 16384  # records that are read, or keys that are shown, at once
 
 
 class Tombstone(list[Any]):
     """A row that says that its key is in the table no more; all but the key is null."""
+
+
+class Shown:
+    """Records of a query's sources to what its client sees.
+
+    Args:
+        scalable: rows without key or value are passed over, as by what ksqlDB calls a scalable push query.
+    """
+
+    def __init__(self, plan: QueryPlan, around: Surroundings, scalable: bool = False) -> None:
+        self.plan, self.scalable = plan, scalable
+        logger = Logger(plan.query_id, around.include_rows)
+        inputs = [
+            Input(plan.part(number), around.registry, logger) for number in range(len(plan.sources))
+        ]
+        if plan.start is not None:
+            started = plan.start()
+            for number, input_ in enumerate(inputs):
+                input_.plan_of_rows = started.of_source(number)
+        self.inputs = {
+            source.topic: input_ for source, input_ in zip(plan.sources, inputs, strict=True)
+        }
+        self.needs_headers = any(input_.needs_headers for input_ in inputs)
+        # A table's rows, and those of groups, come as changes; those of a stream and a table joined do not.
+        kinds = [source.kind for source in plan.sources]
+        self.makes_table = plan.start is not None and (kinds[0] == "table" or "table" not in kinds)
+
+    def rows(self, records: Records) -> list[list[Any]]:
+        """The rows as JSON values."""
+        if not len(records):
+            return []
+        cuts = np.flatnonzero(np.diff(records.topic)) + 1
+        found: list[list[Any]] = []
+        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
+            some = records if len(rows) == len(records) else taken(records, rows)
+            answer, places, _ = self.inputs[some.topics[some.topic[0]]].evaluate(some)
+            found += self._shown(some, answer, places)
+        return found
+
+    def _shown(
+        self, records: Records, answer: Evaluated, places: npt.NDArray[np.int64]
+    ) -> list[list[Any]]:
+        columns = []
+        for column in self.plan.output:
+            part = answer.keys if column.name in answer.keys.schema.names else answer.values
+            values = types.to_python(part.column(column.name), column.type)
+            how = entities.shown(column.type)
+            columns.append([how(value) for value in values] if how else values)
+        rows: list[list[Any]] = [list(row) for row in zip(*columns, strict=True)]
+        gone = answer.null_values
+        if self.makes_table and gone.any():
+            for at in np.flatnonzero(gone).tolist():
+                rows[at] = Tombstone(rows[at])
+        elif self.scalable:
+            if self.plan.source.key_columns:
+                gone = gone | np.asarray(records.key.is_null())[places[answer.rows]]
+            rows = [rows[at] for at in np.flatnonzero(~gone).tolist()]
+        return rows
 
 
 @dataclass(slots=True)
@@ -31,7 +93,6 @@ class TransientQuery:
     Attributes:
         offsets: where each partition begins.
         ends: for a pull query, where each partition ends.
-        scalable: rows without key or value are passed over, as by what ksqlDB calls a scalable push query.
         ended: why there are no more rows: ``Limit Reached`` or ``Query Completed``; None while there may be.
     """
 
@@ -43,13 +104,18 @@ class TransientQuery:
     scalable: bool = False
     ended: str | None = None
     _reader: Reader | None = None
-    _inputs: dict[str, Input] = field(default_factory=dict)
+    _shown: Shown | None = None
     _given: int = 0
     _stopped: bool = False
 
     @property
     def id(self) -> str:
         return self.action.query.query_id
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it is a pull query over a table."""
+        return self.ends is not None and self.action.query.source.kind == "table"
 
     def stop(self) -> None:
         """Asks it to end, from any thread."""
@@ -63,13 +129,21 @@ class TransientQuery:
         """
         if self.ended or self._finished():
             return []
-        reader = self._reader or self._open()
+        if self._shown is None:
+            self._shown = Shown(self.action.query, self.around, self.scalable)
+            self._reader = open_log_reader(
+                self.around.services, self.offsets, headers=self._shown.needs_headers
+            )
+        assert self._reader is not None
+        if self.looks_up:
+            return self._limited(self._table(self._reader, self._shown))
         if self.ends is not None:
-            records = self._before_ends(reader.fetch(max_records, 0.05))
-        elif len(records := reader.fetch(1, IDLE_SECONDS)):
-            rows = self._rows(records)
-            return self._limited(rows + self._rows(reader.fetch(max_records, 0.005)))
-        rows = self._limited(self._rows(records))
+            records = before(self.ends, self._reader.fetch(max_records, 0.05))
+        elif len(records := self._reader.fetch(1, IDLE_SECONDS)):
+            rows = self._shown.rows(records)
+            more = self._reader.fetch(max_records, 0.005)
+            return self._limited(rows + self._shown.rows(more))
+        rows = self._limited(self._shown.rows(records))
         self._finished()
         return rows
 
@@ -78,21 +152,14 @@ class TransientQuery:
             self._reader.close()
             self._reader = None
 
-    def _open(self) -> Reader:
-        plan, registry = self.action.query, self.around.registry
-        logger = Logger(self.id, self.around.include_rows)
-        inputs = [Input(plan.part(number), registry, logger) for number in range(len(plan.sources))]
-        if plan.start is not None:
-            started = plan.start()
-            for number, input_ in enumerate(inputs):
-                input_.plan_of_rows = started.of_source(number)
-        self._inputs = {
-            source.topic: input_ for source, input_ in zip(plan.sources, inputs, strict=True)
-        }
-        needs_headers = any(input_.needs_headers for input_ in inputs)
-        reader = open_log_reader(self.around.services, self.offsets, headers=needs_headers)
-        self._reader = reader
-        return reader
+    def _table(self, reader: Reader, shown: Shown) -> list[list[Any]]:
+        """The rows of all keys that a table has, as of when the query was asked."""
+        assert self.ends is not None
+        newest = Newest(shown.needs_headers)
+        while not self._finished():
+            newest.add(before(self.ends, reader.fetch(CHUNK, 0.05)))
+        rows = [row for records in newest.chunks() for row in shown.rows(records)]
+        return [row for row in rows if not isinstance(row, Tombstone)]
 
     def _finished(self) -> bool:
         if self._stopped or self.action.query.limit == 0:
@@ -106,58 +173,6 @@ class TransientQuery:
                 self.ended = "Query Completed"
         return self.ended is not None
 
-    def _before_ends(self, records: Records) -> Records:
-        """Without the records that came in after the query was asked."""
-        assert self.ends is not None
-        if not len(records):
-            return records
-        count = 1 + max(partition for _, partition in self.ends)
-        limits = np.zeros(count, np.int64)
-        for (_, partition), end in self.ends.items():
-            limits[partition] = end
-        keep = np.flatnonzero(records.offset < limits[records.partition])
-        return records if len(keep) == len(records) else taken(records, keep)
-
-    def _rows(self, records: Records) -> list[list[Any]]:
-        """What becomes of records of any of the sources."""
-        if not len(records):
-            return []
-        cuts = np.flatnonzero(np.diff(records.topic)) + 1
-        found: list[list[Any]] = []
-        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
-            some = records if len(rows) == len(records) else taken(records, rows)
-            input_ = self._inputs[some.topics[some.topic[0]]]
-            answer, places, _ = input_.evaluate(some)
-            found += self._shown(some, answer, places)
-        return found
-
-    def _shown(
-        self, records: Records, answer: Evaluated, places: npt.NDArray[np.int64]
-    ) -> list[list[Any]]:
-        columns = []
-        for column in self.action.query.output:
-            part = answer.keys if column.name in answer.keys.schema.names else answer.values
-            values = types.to_python(part.column(column.name), column.type)
-            how = entities.shown(column.type)
-            columns.append([how(value) for value in values] if how else values)
-        rows: list[list[Any]] = [list(row) for row in zip(*columns, strict=True)]
-        if self.scalable:
-            lost = answer.null_values.copy()
-            if self.action.query.source.key_columns:
-                lost |= np.asarray(records.key.is_null())[places[answer.rows]]
-            return [row for row, gone in zip(rows, lost.tolist(), strict=True) if not gone]
-        if answer.null_values.any() and self._makes_table():
-            for at in np.flatnonzero(answer.null_values).tolist():
-                rows[at] = Tombstone(rows[at])
-        return rows
-
-    def _makes_table(self) -> bool:
-        """Whether the rows are changes of a table."""
-        plan = self.action.query
-        return plan.start is not None and (
-            plan.source.kind == "table" or not any(of.kind == "table" for of in plan.sources)
-        )
-
     def _limited(self, rows: list[list[Any]]) -> list[list[Any]]:
         limit = self.action.query.limit
         if limit is not None and self._given + len(rows) >= limit:
@@ -165,3 +180,60 @@ class TransientQuery:
             self.ended = "Limit Reached"
         self._given += len(rows)
         return rows
+
+
+class Newest:
+    """The newest record of each key of a table's topic."""
+
+    def __init__(self, headers: bool) -> None:
+        self._headers = headers
+        self._records: dict[bytes, tuple[int, int, int, bytes, Headers]] = {}
+        self._topic = ""
+
+    def add(self, records: Records) -> None:
+        """Records after all that were given before; one without a value takes its key away."""
+        columns = zip(records.key.to_pylist(), records.value.to_pylist(), strict=True)
+        for row, (key, value) in enumerate(columns):
+            if key is None:
+                continue
+            self._records.pop(key, None)
+            if value is not None:
+                headers = records.headers(row) if self._headers else []
+                self._topic = records.topics[records.topic[row]]
+                self._records[key] = (
+                    int(records.partition[row]),
+                    int(records.offset[row]),
+                    int(records.timestamp[row]),
+                    value,
+                    headers,
+                )
+
+    def chunks(self) -> list[Records]:
+        keys = list(self._records)
+        return [self._chunk(keys[begin : begin + CHUNK]) for begin in range(0, len(keys), CHUNK)]
+
+    def _chunk(self, keys: list[bytes]) -> Records:
+        partition, offset, timestamp, values, headers = zip(
+            *(self._records[key] for key in keys), strict=True
+        )
+        return Records(
+            (self._topic,),
+            np.zeros(len(keys), np.int32),
+            np.array(partition, np.int32),
+            np.array(offset, np.int64),
+            np.array(timestamp, np.int64),
+            pa.array(keys, pa.binary()),
+            pa.array(values, pa.binary()),
+            headers.__getitem__,
+        )
+
+
+def before(ends: Mapping[TopicPartition, int], records: Records) -> Records:
+    """The records before the ends of their partitions."""
+    if not len(records):
+        return records
+    limits = np.zeros(1 + max(partition for _, partition in ends), np.int64)
+    for (_, partition), end in ends.items():
+        limits[partition] = end
+    keep = np.flatnonzero(records.offset < limits[records.partition])
+    return records if len(keep) == len(records) else taken(records, keep)

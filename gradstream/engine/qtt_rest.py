@@ -151,7 +151,9 @@ class RestRun(qtt.Run):
 
     def _talk(self, server: Server) -> None:
         statements, queries = self._split
-        with httpx2.Client(base_url=server.url, timeout=SECONDS, trust_env=False) as http:
+        with httpx2.Client(
+            base_url=server.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http:
             body = {"ksql": "\n".join(statements), "streamsProperties": self._own_properties}
             answer = http.post("/ksql", content=qtt_values.json_text(body).encode())
             if answer.status_code != 200:

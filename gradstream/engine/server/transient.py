@@ -17,6 +17,7 @@ from gradstream.engine.rows.merging import taken
 from gradstream.engine.rows.pipeline import Input
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
+from gradstream.engine.server.interleaved import Interleaved
 from gradstream.engine.server.queries import IDLE_SECONDS, Surroundings
 from gradstream.wire.reader import Reader, open_log_reader
 from gradstream.wire.records import Headers, Records, TopicPartition
@@ -103,7 +104,8 @@ class TransientQuery:
     properties: dict[str, object] = field(default_factory=dict)
     scalable: bool = False
     ended: str | None = None
-    _reader: Reader | None = None
+    _log: Reader | None = None
+    _reader: Reader | Interleaved | None = None
     _shown: Shown | None = None
     _given: int = 0
     _stopped: bool = False
@@ -131,9 +133,10 @@ class TransientQuery:
             return []
         if self._shown is None:
             self._shown = Shown(self.action.query, self.around, self.scalable)
-            self._reader = open_log_reader(
+            self._log = open_log_reader(
                 self.around.services, self.offsets, headers=self._shown.needs_headers
             )
+            self._reader = self._ordered(self._log)
         assert self._reader is not None
         if self.looks_up:
             return self._limited(self._table(self._reader, self._shown))
@@ -148,11 +151,18 @@ class TransientQuery:
         return rows
 
     def close(self) -> None:
-        if self._reader:
-            self._reader.close()
-            self._reader = None
+        if self._log:
+            self._log.close()
+            self._log = self._reader = None
 
-    def _table(self, reader: Reader, shown: Shown) -> list[list[Any]]:
+    def _ordered(self, reader: Reader) -> Reader | Interleaved:
+        """Of what is joined, the order of times matters; a table's row comes before a stream's of its time."""
+        sources = self.action.query.sources
+        if len(sources) == 1:
+            return reader
+        return Interleaved(reader, {source.topic: source.kind == "stream" for source in sources})
+
+    def _table(self, reader: Reader | Interleaved, shown: Shown) -> list[list[Any]]:
         """The rows of all keys that a table has, as of when the query was asked."""
         assert self.ends is not None
         newest = Newest(shown.needs_headers)

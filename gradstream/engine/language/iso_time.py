@@ -74,7 +74,8 @@ def parse_timestamp(text: str) -> int:
     part = match.groupdict()
     days = days_of(int(part["year"]), int(part["month"] or 1), int(part["day"] or 1))
     hour, minute, second = (int(part[name] or 0) for name in ("hour", "minute", "second"))
-    if hour > 23 or minute > 59 or second > 59:
+    midnight = hour == 24 and not (minute or second or _millis(part["fraction"]))
+    if (hour > 23 and not midnight) or minute > 59 or second > 59:  # 24 is the end of the day
         raise ValueError(f"Failed to parse timestamp '{text}': no such time of day")
     zone = part["zone"]
     shift = 0

@@ -219,7 +219,8 @@ class Newest:
                 )
 
     def chunks(self) -> list[Records]:
-        keys = list(self._records)
+        """By partition and key, as ksqlDB's stores have them: LIMIT takes the first."""
+        keys = sorted(self._records, key=lambda key: (self._records[key][0], key))
         return [self._chunk(keys[begin : begin + CHUNK]) for begin in range(0, len(keys), CHUNK)]
 
     def _chunk(self, keys: list[bytes]) -> Records:

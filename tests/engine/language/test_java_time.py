@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gradstream.engine.language import iso_time
 from gradstream.engine.language.functions import java_time
 
 MOMENT = 1_582_938_123_456  # 2020-02-29T01:02:03.456Z, a Saturday
@@ -80,3 +81,14 @@ def test_dates_and_times() -> None:
     assert java_time.format_time(3_723_000, "HH:mm:ss") == "01:02:03"
     with pytest.raises(ValueError, match="Unsupported field"):
         java_time.format_date(1, "HH")
+
+
+@pytest.mark.parametrize("text", ["2020-02-24T24", "2020-02-24T24:00:00.000Z"])
+def test_hour_24_is_the_end_of_an_iso_day(text: str) -> None:
+    assert iso_time.parse_timestamp(text) == iso_time.parse_timestamp("2020-02-25")
+
+
+def test_there_is_no_time_after_the_end_of_an_iso_day() -> None:
+    for text in ("2020-02-24T24:01", "2020-02-24T25", "2020-02-24T24:00:00.001"):
+        with pytest.raises(ValueError, match="no such time of day"):
+            iso_time.parse_timestamp(text)

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,35 @@ def test_inserts_take_a_client_that_offers_http2_as_an_upgrade(engine: Any, uniq
         {"seq": 1, "status": "ok"},
     ]
     assert rows(engine.client, f"SELECT * FROM {raw};") == [[1], [2]]
+
+
+KSQLDB = """
+import asyncio, json, sys
+from ksqldb import KSQLdbClient
+url, raw = sys.argv[1:]
+client = KSQLdbClient(url)
+text = f"CREATE STREAM {raw} (A INT, B STRING) WITH (KAFKA_TOPIC='{raw}', VALUE_FORMAT='JSON', PARTITIONS=1);"
+(made,) = client.ksql(text)
+acknowledged = client.inserts_stream(raw, [{"A": 1, "B": "x"}, {"A": 2, "B": "y"}])
+async def asked():
+    text = f"select * from {raw} emit changes limit 2;"
+    return [row async for row in client.query_async(text, {"auto.offset.reset": "earliest"})]
+print(json.dumps([made["commandStatus"]["status"], acknowledged, asyncio.run(asked())]))
+"""
+
+
+@pytest.mark.skipif(find_spec("ksqldb") is None, reason="the client ksqldb is not installed")
+def test_the_client_ksqldb_works(engine: Any, unique: Unique) -> None:
+    """In a process of its own, since it never closes its connections."""
+    done = subprocess.run(
+        [sys.executable, "-c", KSQLDB, engine.url, unique("RAW").upper()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    status, acknowledged, (head, *found) = json.loads(done.stdout)
+    assert status == "SUCCESS"
+    assert acknowledged == [{"seq": 0, "status": "ok"}, {"seq": 1, "status": "ok"}]
+    assert head["columnNames"] == ["A", "B"]
+    assert found == [[1, "x"], [2, "y"]]

@@ -27,7 +27,6 @@ from gradstream.config import Services
 from gradstream.engine import qtt, qtt_values
 from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import plan
-from gradstream.engine.language.actions import CreateSource
 from gradstream.engine.server.http import Listener
 from gradstream.engine.server.rest import V1, Rest
 from gradstream.engine.server.runtime import Engine
@@ -43,7 +42,6 @@ SERVER = {
     "ksql.headers.columns.enabled": "true",
     "ksql.query.push.v2.enabled": "true",
 }
-USUAL_PARTITIONS = 4
 SECONDS = 20.0  # that a query, or the catching up of one, may take
 _ENTITIES = {
     "KsqlStatementErrorMessage": "statement_error",
@@ -92,12 +90,10 @@ class RestRun(qtt.Run):
     Attributes:
         services: the broker.
         wanted: the responses that have not come yet.
-        partitions: of the topics that exist beforehand.
     """
 
     services: Services = field(kw_only=True)
     wanted: list[Mapping[str, Any]] = field(default_factory=list)
-    partitions: dict[str, int] = field(default_factory=dict)
 
     @property
     def _split(self) -> tuple[list[str], list[str]]:
@@ -120,34 +116,28 @@ class RestRun(qtt.Run):
         """
         self.wanted = list(self.case.get("responses", ()))
         self._prepare()
-        kafka.delete_topics(self.services, self.partitions)
-        kafka.ensure_topics(self.services, dict.fromkeys(self.partitions, 1) | self.partitions)
+        existing = dict(self.partitions)
+        self._foresee()
+        kafka.delete_topics(self.services, existing)
+        kafka.ensure_topics(self.services, existing)
         with Server(self.services, self.as_registry) as server:
             try:
                 self._talk(server)
             finally:
                 own = {of.topic for of in server.engine.catalog.sources.values()}
                 mine = {name for name in kafka.list_topics(self.services) if _of(server, name)}
-        kafka.delete_topics(self.services, own | mine | set(self.partitions))
+        kafka.delete_topics(self.services, own | mine | set(existing))
 
-    def _prepare(self) -> None:
-        """Names the topics that exist beforehand, and registers what schemas their statements declare."""
-        self._declared_topics()
-        for topic in self.case.get("topics", ()):
-            self.partitions[topic["name"]] = int(topic.get("partitions", 1))
+    def _foresee(self) -> None:
+        """Plans the statements, for what the bytes of topics mean; what is refused, the server is to tell."""
         properties = {**qtt.PROPERTIES, **self._own_properties}
-        with contextlib.suppress(GradstreamError):  # what the server is to tell
+        with contextlib.suppress(GradstreamError):
             for number, statement in enumerate(plan.parse("\n".join(self._split[0]))):
                 action = plan.plan_statement(
                     statement, self.catalog, properties, infer=self._infer, number=number
                 )
-                if isinstance(action, CreateSource):
-                    count = action.topic.partitions or USUAL_PARTITIONS
-                    self.partitions.setdefault(action.source.topic, count)
                 if not isinstance(action, plan.InsertValues):
                     self._carry_out(action, properties, {})
-        for of in (*self.case.get("inputs", ()), *self.case.get("outputs", ())):
-            self.partitions.setdefault(of["topic"], USUAL_PARTITIONS)
 
     def _talk(self, server: Server) -> None:
         statements, queries = self._split

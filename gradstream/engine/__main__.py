@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import ipaddress
 import logging
 import re
@@ -269,4 +270,5 @@ class Server:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # native code that crashes is to say where, in the log
     command.run(lambda argv: main(argv))

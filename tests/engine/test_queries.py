@@ -106,6 +106,7 @@ def test_members_that_come_and_go_while_commits_are_under_way_repeat_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(queries, "COMMIT_SECONDS", 0.0)  # each chunk's commit is beside the next
+    monkeypatch.setattr(queries, "CHUNK", 512)  # so that there are many, however late we are
     raw = RawTopic(services, unique("RAW").upper())
     made = unique("MADE").upper()
     kafka.ensure_topics(

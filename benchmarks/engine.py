@@ -196,7 +196,7 @@ class Watched(PersistentQuery):
         self.count = count
         self.began = self.ended = time.perf_counter()
         self.done = threading.Event()
-        self._watch("parse", self.pipeline.inputs[0].values, "decode")
+        self._watch("parse", self.pipeline.inputs.each[0].values, "decode")
         self._watch("encode", self.pipeline.values, "encode")
 
     def _timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:

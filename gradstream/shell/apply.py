@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gradstream import command, console
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     outcome = Report(options.quiet)
     texts = list(
-        _texts(options)
+        flags.texts(options.files, options.execute, "-e")
     )  # a file that is not there stops all of them, and before any waiting
     with flags.connected(options, outcome.hint) as client:
         session = Applying(
@@ -101,14 +100,6 @@ def _options(argv: list[str]) -> argparse.Namespace:
         )
     flags.check(options)
     return options
-
-
-def _texts(options: argparse.Namespace) -> Iterable[tuple[str, str, bool]]:
-    """(name, text, whether a missing last semicolon is forgiven) of all that is to be applied."""
-    for name in options.files:
-        yield name, flags.read(name), False
-    for statement in options.execute:
-        yield "-e", statement, True
 
 
 def _apply(name: str, text: str, finish: bool, session: Applying, outcome: Report) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,6 +81,20 @@ def connected(options: argparse.Namespace, hint: Callable[[str], None]) -> Itera
         if options.server_timeout:
             wait_until_ready(client, options.server_timeout, waits)
         yield client
+
+
+def texts(
+    files: Iterable[str], statements: Iterable[str], flag: str
+) -> Iterator[tuple[str, str, bool]]:
+    """(name, text, whether a missing last semicolon is forgiven) of all that is to be run.
+
+    Args:
+        flag: that gave the statements.
+    """
+    for name in files:
+        yield name, read(name), False
+    for text in statements:
+        yield flag, text, True
 
 
 def read(name: str) -> str:

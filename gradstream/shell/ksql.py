@@ -79,11 +79,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 
 def _texts(options: argparse.Namespace) -> Iterator[tuple[str, str, bool]]:
-    """(name, text, whether a missing last semicolon is forgiven) of all that is to be run; nothing for a terminal."""
-    for name in options.file:
-        yield name, flags.read(name), False
-    for statements in options.execute:
-        yield "--execute", statements, True
+    """As flags.texts(); nothing for a terminal."""
+    yield from flags.texts(options.file, options.execute, "--execute")
     if not options.file and not options.execute and not sys.stdin.isatty():
         yield "standard input", flags.read("-"), False
 

@@ -19,7 +19,7 @@ class Restarted(Pipeline):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.changelog = Changelog("q", self.keepers)
+        self.changelog = Changelog("q", self.inputs.keepers)
         self.topics: dict[str, dict[bytes, bytes]] = {of: {} for of in self.changelog.topics}
 
     def run(self, records: Records) -> Output:
@@ -46,9 +46,9 @@ class Restarted(Pipeline):
                 topic.pop(key, None)
                 if value is not None:
                     topic[key] = value
-        self.start()
+        self.inputs.start()
         aggregates._numbers = aggregates._Numbers()  # as in a new process
-        self.changelog = Changelog("q", self.keepers)
+        self.changelog = Changelog("q", self.inputs.keepers)
         for topic in self.topics.values():
             self.changelog.put_back(topic.keys(), topic.values())
         self.changelog.finish()

@@ -98,18 +98,14 @@ class _Joining:
         return error_at("BAD_JOIN", message, self.text, at)
 
     def resolve(self) -> Joined:
-        nodes: list[tree.Join] = []
-        relation = self.query.source
-        while isinstance(relation, tree.Join):
-            nodes.append(relation)
-            relation = relation.left
+        relation, nodes = tree.unjoined(self.query.source)
         self.enter(relation)
         first = self.sources[0][0]
         self.kind = first.kind
         self.primary = [f"{relation.alias}_{c.name}" for c in first.key_columns]
         self.single = len(self.primary) == 1
         self.viable = list(self.primary)
-        for node in reversed(nodes):
+        for node in nodes:
             self.one(node)
         self.check_formats()
         source = self.virtual()

@@ -16,7 +16,8 @@ def check_qualifiers(query: tree.Query, text: str) -> None:
     Raises:
         SqlError: UNKNOWN_STREAM.
     """
-    known = set(aliases(query.source))
+    first, joins = tree.unjoined(query.source)
+    known = {first.alias, *(join.right.alias for join in joins)}
     for name, at in _qualifiers(query):
         if name not in known:
             raise error_at(
@@ -28,23 +29,10 @@ def check_qualifiers(query: tree.Query, text: str) -> None:
             )
 
 
-def aliases(relation: tree.Relation) -> Iterator[str]:
-    """What a query calls its sources, left-most first."""
-    if isinstance(relation, tree.Join):
-        yield from aliases(relation.left)
-        yield relation.right.alias
-    else:
-        yield relation.alias
-
-
 def _qualifiers(query: tree.Query) -> Iterator[tuple[str, tree.At]]:
-    relation = query.source
-    conditions: list[tree.Expression] = []
-    while isinstance(relation, tree.Join):
-        conditions.insert(0, relation.on)
-        relation = relation.left
-    for node in conditions:
-        yield from _in_expression(node)
+    _, joins = tree.unjoined(query.source)
+    for join in joins:
+        yield from _in_expression(join.on)
     for item in query.items:
         if item.source is not None:
             yield item.source, item.at

@@ -12,7 +12,6 @@ from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import tree
 from gradstream.engine.language.formatting import format_expression, format_name
 from gradstream.engine.language.joining import rewritten
-from gradstream.engine.language.preparing import aliases
 from gradstream.engine.language.projection import readable
 
 _JOINS = {"INNER": "INNER", "LEFT": "LEFT OUTER", "RIGHT": "RIGHT OUTER", "OUTER": "FULL OUTER"}
@@ -96,26 +95,21 @@ def _query(query: tree.Query, catalog: Catalog) -> str:
 
 def _qualifier(query: tree.Query, catalog: Catalog) -> Callable[[tree.Name], tree.Name]:
     """Adds to a column's name the source that has it, where only one has."""
-    names = list(aliases(query.source))
-    sources = [catalog.sources.get(node.name) for node in _sources(query.source)]
+    first, joins = tree.unjoined(query.source)
+    nodes = [first, *(join.right for join in joins)]
+    sources = [(node.alias, catalog.sources.get(node.name)) for node in nodes]
 
     def with_source(node: tree.Name) -> tree.Name:
         if node.source is not None:
             return node
         owners = [
             alias
-            for alias, source in zip(names, sources, strict=True)
+            for alias, source in sources
             if source is not None and node.name in readable(source)
         ]
         return replace(node, source=owners[0]) if len(owners) == 1 else node
 
     return with_source
-
-
-def _sources(relation: tree.Relation) -> Iterable[tree.From]:
-    if isinstance(relation, tree.Join):
-        return [*_sources(relation.left), relation.right]
-    return [relation]
 
 
 def _named(items: Iterable[tree.Item]) -> Iterable[tree.Item]:

@@ -262,6 +262,15 @@ class Join:
 Relation: TypeAlias = From | Join
 
 
+def unjoined(relation: Relation) -> tuple[From, list[Join]]:
+    """The left-most source, and what is joined to it, in order."""
+    joins: list[Join] = []
+    while isinstance(relation, Join):
+        joins.insert(0, relation)
+        relation = relation.left
+    return relation, joins
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     kind: OneOf["TUMBLING", "HOPPING", "SESSION"]

@@ -6,6 +6,7 @@ No Kafka here: a query thread gives it what it fetched and sends what comes out,
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -188,6 +189,48 @@ def _header(column: Column, headers: list[tuple[str, bytes | None]]) -> Any:
     return found[-1] if found else None
 
 
+class Inputs:
+    """All sources of a query, started.
+
+    Attributes:
+        keepers: what keeps something of the rows seen; others after each start().
+    """
+
+    def __init__(self, plan: QueryPlan, registry: Registry | None, logger: Logger) -> None:
+        self.plan = plan
+        self.each = [
+            Input(plan.part(number), registry, logger) for number in range(len(plan.sources))
+        ]
+        self.keepers: tuple[Keeper, ...] = ()
+        self.needs_headers = any(of.needs_headers for of in self.each)
+        self._of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
+        self.start()
+
+    def start(self) -> None:
+        """With nothing kept of any row."""
+        if self.plan.start is None:
+            return
+        started = self.plan.start()
+        self.keepers = started.keepers
+        for number, input_ in enumerate(self.each):
+            input_.plan_of_rows = started.of_source(number)
+
+    def of(self, records: Records) -> Input:
+        """That of the topic that all these records are of."""
+        if len(self.each) == 1 or not len(records):
+            return self.each[0]
+        return self.each[self._of_topic[records.topics[records.topic[0]]]]
+
+    def runs(self, records: Records) -> Iterator[tuple[npt.NDArray[np.int64] | None, Records]]:
+        """The records in pieces of one topic each, in order, with their rows; None for all of them."""
+        cuts = np.flatnonzero(np.diff(records.topic)) + 1
+        if len(self.each) == 1 or not len(cuts):
+            yield None, records
+            return
+        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
+            yield rows, taken(records, rows)
+
+
 # What an encoder raises for a value that its format cannot hold.
 _UNWRITABLE = (ValueError, TypeError, ArithmeticError, DataError, pa.ArrowException)
 
@@ -226,46 +269,26 @@ def _has_step(step: Step, name: str) -> bool:
 
 
 class Pipeline:
-    """A persistent query's way from its sources' records to its sink's.
-
-    Attributes:
-        keepers: what keeps something of the rows seen; others after each start().
-    """
+    """A persistent query's way from its sources' records to its sink's."""
 
     def __init__(
         self, plan: QueryPlan, sink: Source, registry: Registry | None, logger: Logger
     ) -> None:
         self.plan = plan
-        self.inputs = [
-            Input(plan.part(number), registry, logger) for number in range(len(plan.sources))
-        ]
+        self.inputs = Inputs(plan, registry, logger)
         self.logger = logger
-        self.keepers: tuple[Keeper, ...] = ()
-        self.start()
-        self.needs_headers = any(of.needs_headers for of in self.inputs)
-        self.of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
         self.sink = sink
         self.rekeyed = _has_step(plan.steps, "REKEY")
         self.keys = serdes.key_encoder(sink, registry)
         self.values = serdes.value_encoder(sink, registry)
 
-    def start(self) -> None:
-        """With nothing kept of any row."""
-        if self.plan.start is None:
-            return
-        started = self.plan.start()
-        self.keepers = started.keepers
-        for number, input_ in enumerate(self.inputs):
-            input_.plan_of_rows = started.of_source(number)
-
     def run(self, records: Records) -> Output:
         """Records of the sources, one after the other."""
-        cuts = np.flatnonzero(np.diff(records.topic)) + 1
-        if len(self.inputs) == 1 or not len(cuts):
-            return self._run(records)
         outputs = []
-        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
-            made = self._run(taken(records, rows))
+        for rows, some in self.inputs.runs(records):
+            made = self._run(some)
+            if rows is None:
+                return made
             outputs.append(replace(made, rows=rows[made.rows]))
         return Output(
             pa.concat_arrays([of.keys for of in outputs]),
@@ -276,7 +299,7 @@ class Pipeline:
         )
 
     def _run(self, records: Records) -> Output:
-        answer, rows, log = self._input(records).evaluate(records)
+        answer, rows, log = self.inputs.of(records).evaluate(records)
         rows = rows[answer.rows]
         no_key = self._without_key(records, rows)
         try:
@@ -284,12 +307,6 @@ class Pipeline:
         except _UNWRITABLE:
             return self._one_by_one(records, answer, no_key, rows, log)
         return Output(keys, values, answer.timestamps, rows, log)
-
-    def _input(self, records: Records) -> Input:
-        """Of the topic that all these records are of."""
-        if len(self.inputs) == 1 or not len(records):
-            return self.inputs[0]
-        return self.inputs[self.of_topic[records.topics[records.topic[0]]]]
 
     def _encode(
         self, answer: Evaluated, no_key: npt.NDArray[np.bool_] | None, start: int, count: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
+from gradstream.engine.catalog import Source
 from gradstream.engine.rows.merging import Merging, taken
 from gradstream.wire.reader import Reader
 from gradstream.wire.records import Records, TopicPartition
@@ -21,12 +22,12 @@ class Interleaved:
     """Has of a Reader what a query uses; its position is that of the records that it has given.
 
     Args:
-        ranks: of topics; of records with equal times, those of the lower rank come first.
+        sources: what the reader's topics are; of records with equal times, a table's come before a stream's.
     """
 
-    def __init__(self, reader: Reader, ranks: Mapping[str, int]) -> None:
+    def __init__(self, reader: Reader, sources: Iterable[Source]) -> None:
         self._reader = reader
-        self._merging = Merging(ranks)
+        self._merging = Merging({source.topic: source.kind == "stream" for source in sources})
         self._since = 0.0  # when the records that wait began to
 
     @property

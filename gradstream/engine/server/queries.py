@@ -245,7 +245,7 @@ class PersistentQuery:
         services, group = self.around.services, self.around.group(self.id)
         self._check_sources()
         self._sink_partitions = partitions(services, self.sink.topic)
-        headers = self.pipeline.needs_headers or self.around.forward_headers
+        headers = self.pipeline.inputs.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
         with (
             Writer(
@@ -269,21 +269,17 @@ class PersistentQuery:
             self._loop(self._ordered(reader), writer)
 
     def _ordered(self, reader: Reader) -> Source:
-        """Of what keeps rows, the order of times matters; a table's row comes before a stream's of its time."""
-        if self.plan.start is None:
-            return reader
-        return Interleaved(
-            reader, {source.topic: source.kind == "stream" for source in self.plan.sources}
-        )
+        """Of what keeps rows, the order of times matters."""
+        return reader if self.plan.start is None else Interleaved(reader, self.plan.sources)
 
     def _new_changelog(self) -> Changelog:
-        return Changelog(self.around.group(self.id), self.pipeline.keepers)
+        return Changelog(self.around.group(self.id), self.pipeline.inputs.keepers)
 
     def _restore(self) -> None:
         """What it keeps as of the last commit; no transaction may be open."""
         if self._chunks == self._kept_chunks or self.plan.start is None:
             return
-        self.pipeline.start()
+        self.pipeline.inputs.start()
         self.changelog = self._new_changelog()
         restore(self.around.services, self.changelog, self._stop.is_set)
         self._kept_chunks = self._chunks

@@ -14,7 +14,7 @@ from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.language.query import Evaluated, QueryPlan
 from gradstream.engine.rows.merging import taken
-from gradstream.engine.rows.pipeline import Input
+from gradstream.engine.rows.pipeline import Inputs
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.engine.server.interleaved import Interleaved
@@ -39,17 +39,8 @@ class Shown:
     def __init__(self, plan: QueryPlan, around: Surroundings, scalable: bool = False) -> None:
         self.plan, self.scalable = plan, scalable
         logger = Logger(plan.query_id, around.include_rows)
-        inputs = [
-            Input(plan.part(number), around.registry, logger) for number in range(len(plan.sources))
-        ]
-        if plan.start is not None:
-            started = plan.start()
-            for number, input_ in enumerate(inputs):
-                input_.plan_of_rows = started.of_source(number)
-        self.inputs = {
-            source.topic: input_ for source, input_ in zip(plan.sources, inputs, strict=True)
-        }
-        self.needs_headers = any(input_.needs_headers for input_ in inputs)
+        self.inputs = Inputs(plan, around.registry, logger)
+        self.needs_headers = self.inputs.needs_headers
         # A table's rows, and those of groups, come as changes; those of a stream and a table joined do not.
         kinds = [source.kind for source in plan.sources]
         self.makes_table = plan.start is not None and (kinds[0] == "table" or "table" not in kinds)
@@ -58,11 +49,9 @@ class Shown:
         """The rows as JSON values."""
         if not len(records):
             return []
-        cuts = np.flatnonzero(np.diff(records.topic)) + 1
         found: list[list[Any]] = []
-        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
-            some = records if len(rows) == len(records) else taken(records, rows)
-            answer, places, _ = self.inputs[some.topics[some.topic[0]]].evaluate(some)
+        for _, some in self.inputs.runs(records):
+            answer, places, _ = self.inputs.of(some).evaluate(some)
             found += self._shown(some, answer, places)
         return found
 
@@ -156,11 +145,9 @@ class TransientQuery:
             self._log = self._reader = None
 
     def _ordered(self, reader: Reader) -> Reader | Interleaved:
-        """Of what is joined, the order of times matters; a table's row comes before a stream's of its time."""
+        """Of what is joined, the order of times matters."""
         sources = self.action.query.sources
-        if len(sources) == 1:
-            return reader
-        return Interleaved(reader, {source.topic: source.kind == "stream" for source in sources})
+        return reader if len(sources) == 1 else Interleaved(reader, sources)
 
     def _table(self, reader: Reader | Interleaved, shown: Shown) -> list[list[Any]]:
         """The rows of all keys that a table has, as of when the query was asked."""

@@ -223,7 +223,10 @@ class ConfluentReader(Reader):
     def _ask_topics(self) -> None:
         # A client for each question: the Consumer cannot ask it, and an idle one is not kept (see kafka.admin).
         client = AdminClient(quiet(self._shared))
-        self._answers = client, client.describe_topics(TopicCollection(self._topics))
+        self._answers = (
+            client,
+            client.describe_topics(TopicCollection(self._topics), request_timeout=ANSWER_DEADLINE),
+        )
 
     def _told_topics(self) -> dict[str, tuple[str, int]] | None:
         if self._answers is None or not all(f.done() for f in self._answers[1].values()):
@@ -278,6 +281,7 @@ class ConfluentReader(Reader):
         self._closed = True
         self._held = []
         self._consumer.close()
+        self._hear_out()
         self._owned = frozenset()
         self._raise_from_callback()
 

@@ -307,6 +307,7 @@ class LibrdkafkaReader(Reader):
             while not self._lib.consumer_closed(self._handle) and time.monotonic() < deadline:
                 self._held.pull(self._queue, 1024, SLICE)
                 self._held.give_back()
+            self._hear_out()
         finally:
             self._let_go()
         self._raise_from_callback()

@@ -34,6 +34,7 @@ JOIN_DEADLINE = (
     45.0  # seconds; a dead member's open transaction hides the committed offsets for up to 30
 )
 ANSWER_DEADLINE = 10.0  # seconds for any other question to the broker
+FAREWELL = 1.0  # seconds that close() waits for an answer that is still out
 LOOK_EVERY = 2.0  # seconds after which a topic may be another one, which librdkafka does not tell
 CHUNK_BYTES = 1 << 30  # so that offsets of 32 bits always do
 
@@ -279,6 +280,15 @@ class Reader(ABC):
         elif now >= self._next_look:
             self._next_look, self._answer_by = now + LOOK_EVERY, now + ANSWER_DEADLINE
             self._ask_topics()
+
+    def _hear_out(self) -> None:
+        """Before the client ends: librdkafka 2.16 reads a null pointer (rd_kafka_DescribeTopicsResponse_parse) where the
+        answer about the topics comes in while its client is being ended.
+        """
+        until = min(self._answer_by, time.monotonic() + FAREWELL)
+        while time.monotonic() < until and self._told_topics() is None:
+            time.sleep(0.002)
+        self._answer_by = 0.0
 
     def _check_topics(self, told: Mapping[str, tuple[str, int]]) -> None:
         missing = frozenset(topic for topic, (_, code) in told.items() if code in _NOT_THERE)

@@ -287,6 +287,28 @@ def test_a_topic_that_is_created_again_stops_the_reader(
     kafka.delete_topics(services, [topic])
 
 
+def test_a_client_does_not_end_before_its_question_is_answered(
+    services: Services, topic: str, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka 2.16 can end the process where the answer comes in while its client is being ended."""
+    with open_log_reader(services, {(topic, 0): LATEST}, client=client) as reader:
+        told: list[Any] = [None, None, None, {}]
+        real = reader._told_topics
+        reader.fetch(1, 0.0)  # asks
+        while real() is None:
+            time.sleep(0.01)
+        monkeypatch.setattr(reader, "_told_topics", lambda: told.pop(0))
+    assert told == []
+
+    with open_log_reader(services, {(topic, 0): LATEST}, client=client) as reader:
+        reader.fetch(1, 0.0)
+        while reader._told_topics() is None:
+            time.sleep(0.01)
+        monkeypatch.setattr(reader, "_told_topics", lambda: None)
+        began = time.monotonic()
+    assert in_time(time.monotonic() - began, 2.5), "nobody answers"
+
+
 def test_a_fetch_never_takes_longer_than_a_second(
     services: Services, topic: str, client: str
 ) -> None:

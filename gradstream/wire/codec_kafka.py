@@ -14,6 +14,11 @@ from gradstream.wire.faults import NUMBER
 _NUMBERS: dict[pa.DataType, str] = {pa.int32(): ">i4", pa.int64(): ">i8", pa.float64(): ">f8"}
 
 
+def has_form(type_: pa.DataType) -> bool:
+    """Whether the format can write a column of this type."""
+    return type_ in _NUMBERS or type_ in (pa.string(), pa.binary())
+
+
 def decode(values: pa.BinaryArray, schema: pa.Schema) -> Decoded:
     """The schema's only column; a null value is a null.
 

@@ -50,6 +50,14 @@ class Grouped(Projected):
     having: Typed | None = None
     shown: dict[str, SqlType] = field(default_factory=dict)
 
+    @property
+    def moves(self) -> bool:
+        """Whether rows are grouped by something else than their key, so that they leave their partitions."""
+        names = [item.detail if item.kind == "column" else None for item in self.by]
+        if self.joined is None:
+            return names != [column.name for column in self.source.key_columns]
+        return len(names) != 1 or names[0] not in self.joined.viable
+
 
 def group(
     query: tree.Query,

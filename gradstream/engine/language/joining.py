@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from gradstream.engine.catalog import Column, Source
+from gradstream.engine.catalog import Column, Format, Source
 from gradstream.engine.language import tree
 from gradstream.engine.language.analyze import PSEUDO, WINDOW_BOUNDS, Analyzer, Typed, nearest
 from gradstream.engine.language.formatting import format_expression
@@ -27,12 +27,17 @@ SYNTHETIC = "ROWKEY"
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """One join: what came before with one more source, by equal keys."""
+    """One join: what came before with one more source, by equal keys.
+
+    Attributes:
+        moved: in which format the rows of each side get another key before they are joined; None where they have it.
+    """
 
     node: tree.Join
     kinds: tuple[Kind, Kind]
     keys: tuple[Typed, Typed]
     foreign: bool = False
+    moved: tuple[Format | None, Format | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Joined:
         computed: a key that is no column, by its name.
         shown: how messages call each of ``viable``.
         foreign: whether the last join is one by foreign key, so that all of ``viable`` are the key.
+        key_format: of the joined rows, before they go to the sink.
     """
 
     sources: tuple[tuple[Source, str], ...]
@@ -58,6 +64,7 @@ class Joined:
     computed: dict[str, Typed]
     shown: dict[str, str]
     foreign: bool
+    key_format: Format
 
 
 def join(
@@ -93,6 +100,7 @@ class _Joining:
         self.single = True  # whether that has a key of one column
         self.primary: list[str] = []  # of what has been joined so far, where it is a table
         self.kind: Kind = "stream"
+        self.key_format = Format("NONE")  # of what has been joined so far
 
     def error(self, message: str, at: tree.At) -> SqlError:
         return error_at("BAD_JOIN", message, self.text, at)
@@ -102,6 +110,7 @@ class _Joining:
         self.enter(relation)
         first = self.sources[0][0]
         self.kind = first.kind
+        self.key_format = first.key_format
         self.primary = [f"{relation.alias}_{c.name}" for c in first.key_columns]
         self.single = len(self.primary) == 1
         self.viable = list(self.primary)
@@ -118,6 +127,7 @@ class _Joining:
             {} if self.computed is None else {self.synthetic: self.computed},
             {name: self.called(name) for name in self.viable},
             self.joints[-1].foreign,
+            self.key_format,
         )
 
     @property
@@ -188,7 +198,8 @@ class _Joining:
             raise self.error(
                 f"Invalid join condition: types don't match. Got {got[0]} = {got[1]}.", node.at
             )
-        self.joints.append(Joint(node, kinds, keys, foreign))
+        moved = (None, None) if foreign else self.moved(kinds, keys, right)
+        self.joints.append(Joint(node, kinds, keys, foreign, moved))
         if not foreign:
             self.rekey(node, keys)
         self.kind = kinds[0]
@@ -334,6 +345,23 @@ class _Joining:
                 node.at,
             )
         return True
+
+    def moved(
+        self, kinds: tuple[Kind, Kind], keys: tuple[Typed, Typed], right: Source
+    ) -> tuple[Format | None, Format | None]:
+        """Which sides Kafka Streams would send through a topic: those that have another key, or one in another format than
+        the other side, which may be a table or be where it belongs.
+        """
+        own = [f"{self.sources[-1][1]}_{column.name}" for column in right.key_columns]
+        stays = (self.single and _column(keys[0]) in self.viable, [_column(keys[1])] == own)
+        formats = self.key_format, right.key_format
+        by_right = kinds[1] == "table" or (stays[1] and not stays[0])
+        self.key_format = made = formats[1 if by_right else 0]
+        left, right_ = (
+            None if stay and format_ == made else made
+            for stay, format_ in zip(stays, formats, strict=True)
+        )
+        return left, right_
 
     def plain(self, node: tree.Expression) -> str | None:
         """The joined row's name of an expression that is a column."""
@@ -513,6 +541,10 @@ class _Joining:
             own = [*others, *PSEUDO, *keys] if self.query.partition_by else [*keys, *others]
             for name in own:
                 yield tree.Item(tree.Name(f"{alias}_{name}"), f"{alias}_{name}", at=item.at)
+
+
+def _column(key: Typed) -> str | None:
+    return key.detail if key.kind == "column" else None
 
 
 def rewritten(

@@ -28,6 +28,7 @@ from gradstream.engine.language.stateful import (
     Values,
     batch_of,
 )
+from gradstream.engine.language.tasks import PARTITION, Moved
 from gradstream.engine.types import SqlType, to_python
 
 How: TypeAlias = Literal["INNER", "LEFT", "RIGHT", "OUTER"]
@@ -43,12 +44,14 @@ class Events:
     at: list[int] = field(default_factory=list)
     signs: list[int] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
 
-    def add(self, row: Values, time: int, at: int, sign: int = NEW) -> None:
+    def add(self, row: Values, time: int, at: int, sign: int = NEW, task: int = 0) -> None:
         self.rows.append(row)
         self.times.append(time)
         self.at.append(at)
         self.signs.append(sign)
+        self.tasks.append(task)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,23 +62,31 @@ class Keyed:
 
     Args:
         types: of the side's columns, in the order of its tuples.
+        moved: where rows go by it; None where they stay in their tasks.
     """
 
-    def __init__(self, types: dict[str, SqlType], key: Typed) -> None:
+    def __init__(self, types: dict[str, SqlType], key: Typed, moved: Moved | None = None) -> None:
         self.types = types
         self.item = Item(key, "JOIN")
+        self.moved = moved
         self.plain = list(types).index(key.detail) if key.kind == "column" else None
 
     def fill(self, events: Events, errors: list[RowError]) -> None:
+        keys = self.values(events, errors)
+        events.keys = [frozen(key) for key in keys]
+        if self.moved is not None:
+            events.tasks = self.moved.places([(key,) for key in keys])
+
+    def values(self, events: Events, errors: list[RowError]) -> list[Any]:
         if self.plain is not None:
-            events.keys = [frozen(row[self.plain]) for row in events.rows]
-            return
+            return [row[self.plain] for row in events.rows]
         columns = list(zip(*events.rows, strict=True)) or [()] * len(self.types)
         batch = batch_of(self.types, self.types, columns, len(events))
         rows = Rows(batch, np.array(events.times, np.int64), None, self.types)
         found: list[RowError] = []
-        events.keys = [frozen(value) for value in self.item.values(rows, found)]
+        values = self.item.values(rows, found)
         errors += [(events.at[n], label, text) for n, label, text in found]
+        return values
 
 
 @dataclass(slots=True)
@@ -107,14 +118,28 @@ class Step:
         """What changes of one side (0 left, 1 right) make of the joined rows."""
         out = Events()
         self.keyed[side].fill(events, errors)
-        for row, time, at, sign, key in zip(
-            events.rows, events.times, events.at, events.signs, events.keys, strict=True
+        for row, time, at, sign, key, task in zip(
+            events.rows,
+            events.times,
+            events.at,
+            events.signs,
+            events.keys,
+            events.tasks,
+            strict=True,
         ):
-            self.one(side, key, row, time, at, sign, out)
+            self.one(side, key, row, time, at, sign, out, task)
         return out
 
     def one(
-        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+        self,
+        side: int,
+        key: Any,
+        row: Values,
+        time: int,
+        at: int,
+        sign: int,
+        out: Events,
+        task: int = 0,
     ) -> None:
         raise NotImplementedError
 
@@ -126,6 +151,11 @@ class Step:
         return self.how == "OUTER" or self.how == ("LEFT", "RIGHT")[side]
 
 
+def stream_store(number: int, side: Literal["THIS", "OTHER"] = "THIS") -> str:
+    """The name of what a join of streams keeps of a side."""
+    return f"KSTREAM-JOIN{side}-{number:010d}-store"
+
+
 @dataclass(slots=True)
 class StreamStream(Step):
     """Rows whose times are close to each other.
@@ -134,33 +164,37 @@ class StreamStream(Step):
         before, after: milliseconds by which a right row may be older or newer than the left one.
         grace: milliseconds that a row may come late; None: rows without a partner are shown at once, as ksqlDB does
             where the query does not tell.
-        rows: of each side, by (key, time, number of the row), with whether it waits to be shown without a partner.
-        order: of each side, time and number of each key's rows, in order.
-        waiting: a heap of (time after which no partner can come, number, side, place in ``rows``); some wait no more.
+        rows: of each side, by ((task, key), time, number of the row), with whether it waits to be shown without a
+            partner. Rows of different tasks do not meet.
+        clocks: of each task, the newest row's time.
+        order: of each side, time and number of the rows of each (task, key), in order.
+        waiting: of each task, a heap of (time after which no partner can come, number, side, place in ``rows``); some
+            wait no more.
     """
 
     before: int = 0
     after: int = 0
     grace: int | None = None
-    clock: int = -1
     last: int = 0
     rows: tuple[Store[Any, tuple[Values, bool]], ...] = ()
+    clocks: Store[int, int] = field(default_factory=lambda: Store(""))
     marks: Store[str, int] = field(default_factory=lambda: Store(""))
     order: tuple[dict[Any, list[tuple[int, int]]], ...] = field(default_factory=lambda: ({}, {}))
-    waiting: list[tuple[int, int, int, Any]] = field(default_factory=list)
+    waiting: dict[int, list[tuple[int, int, int, Any]]] = field(default_factory=dict)
     next_look: int = FEW
 
     def __post_init__(self) -> None:
-        names = [f"KSTREAM-JOIN{of}-{self.number:010d}-store" for of in ("THIS", "OTHER")]
-        self.rows = (Store(names[0]), Store(names[1]))
-        self.marks = Store(f"{names[0]}/marks")
+        mine, other = (stream_store(self.number, of) for of in ("THIS", "OTHER"))
+        self.rows = (Store(mine), Store(other))
+        self.clocks = Store(f"{mine}/clocks")
+        self.marks = Store(f"{mine}/marks")
 
     def stores(self) -> Sequence[Store[Any, Any]]:
-        return *self.rows, self.marks
+        return *self.rows, self.clocks, self.marks
 
     def restored(self) -> None:
-        self.clock, self.last = self.marks.get("clock", -1), self.marks.get("last", 0)
-        self.order, self.waiting = ({}, {}), []
+        self.last = self.marks.get("last", 0)
+        self.order, self.waiting = ({}, {}), {}
         for side, rows in enumerate(self.rows):
             for place in sorted(rows, key=lambda place: place[1:]):
                 self.enter(side, place, waits=rows[place][1])
@@ -172,35 +206,45 @@ class StreamStream(Step):
             return time - self.before, time + self.after
         return time - self.after, time + self.before
 
-    @property
-    def oldest(self) -> int:
+    def oldest(self, task: int) -> int:
         """The time that a row must have at least to find a partner still."""
         late = 86_400_000 if self.grace is None else self.grace
-        return self.clock - self.before - self.after - late
+        clock: int = self.clocks.get(task, -1)
+        return clock - self.before - self.after - late
 
     def one(
-        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+        self,
+        side: int,
+        key: Any,
+        row: Values,
+        time: int,
+        at: int,
+        sign: int,
+        out: Events,
+        task: int = 0,
     ) -> None:
         if key is None:
             return
-        if time >= self.clock:
-            self.clock = self.marks["clock"] = time
-            self.show_closed(at, out)
+        clock = max(time, self.clocks.get(task, -1))
+        if time == clock:
+            self.clocks[task] = time
+            self.show_closed(task, at, out)
+        key, oldest = (task, key), self.oldest(task)
         low, high = self.span(side, time)
         order = self.order[1 - side].get(key, [])
         near = order[bisect_left(order, (low, 0)) : bisect_right(order, (high, self.last))]
-        partners = [(key, *of) for of in near if of[0] >= self.oldest]
+        partners = [(key, *of) for of in near if of[0] >= oldest]
         for place in partners:
             other, waits = self.rows[1 - side][place]
             if waits:
                 self.rows[1 - side][place] = other, False
             left, right = (row, other) if side == 0 else (other, row)
-            out.add(self.pair(left, right), max(time, place[1]), at)
+            out.add(self.pair(left, right), max(time, place[1]), at, NEW, task)
         alone = not partners and self.keeps(side)
-        waits = alone and self.grace is not None and high + self.grace >= self.clock
+        waits = alone and self.grace is not None and high + self.grace >= clock
         if alone and not waits:
-            out.add(self.alone(side, row), time, at)
-        if time >= self.oldest:
+            out.add(self.alone(side, row), time, at, NEW, task)
+        if time >= oldest:
             self.keep(side, key, row, time, waits=waits)
 
     def keep(self, side: int, key: Any, row: Values, time: int, *, waits: bool) -> None:
@@ -217,27 +261,29 @@ class StreamStream(Step):
         insort(self.order[side].setdefault(key, []), (time, number))
         if waits and self.grace is not None:
             until = self.span(side, time)[1] + self.grace
-            heappush(self.waiting, (until, number, side, place))
+            heappush(self.waiting.setdefault(key[0], []), (until, number, side, place))
 
     def alone(self, side: int, row: Values) -> Values:
         return self.pair(row, None) if side == 0 else self.pair(None, row)
 
-    def show_closed(self, at: int, out: Events) -> None:
-        """Rows whose partner can no longer come, oldest first."""
+    def show_closed(self, task: int, at: int, out: Events) -> None:
+        """Rows of a task whose partner can no longer come, oldest first."""
         done = []
-        while self.waiting and self.waiting[0][0] < self.clock:
-            _, number, side, place = heappop(self.waiting)
+        waiting, clock = self.waiting.get(task, []), self.clocks[task]
+        while waiting and waiting[0][0] < clock:
+            _, number, side, place = heappop(waiting)
             row, waits = self.rows[side].get(place, (None, False))
             if waits:
                 self.rows[side][place] = row, False
                 done.append((place[1], number, side, row))
         for time, _, side, row in sorted(done, key=lambda of: of[:2]):
-            out.add(self.alone(side, row), time, at)
+            out.add(self.alone(side, row), time, at, NEW, task)
 
     def forget(self) -> None:
         """Rows that find no partner any more."""
+        oldest = {task: self.oldest(task) for task in self.clocks}
         for side, rows in enumerate(self.rows):
-            for place in [of for of in rows if of[1] < self.oldest]:
+            for place in [of for of in rows if of[1] < oldest[of[0][0]]]:
                 del rows[place]
                 order = self.order[side][place[0]]
                 order.remove(place[1:])
@@ -259,7 +305,15 @@ class StreamTable(Step):
         return (self.rows,)
 
     def one(
-        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+        self,
+        side: int,
+        key: Any,
+        row: Values,
+        time: int,
+        at: int,
+        sign: int,
+        out: Events,
+        task: int = 0,
     ) -> None:
         if key is None:
             return
@@ -271,7 +325,7 @@ class StreamTable(Step):
             return
         found = self.rows.get(key)
         if found is not None or self.how == "LEFT":
-            out.add(self.pair(row, found), time, at)
+            out.add(self.pair(row, found), time, at, NEW, task)
 
 
 @dataclass(slots=True)
@@ -287,7 +341,15 @@ class TableTable(Step):
         return self.kept
 
     def one(
-        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+        self,
+        side: int,
+        key: Any,
+        row: Values,
+        time: int,
+        at: int,
+        sign: int,
+        out: Events,
+        task: int = 0,
     ) -> None:
         if key is None or sign == OLD:
             return
@@ -346,7 +408,15 @@ class ForeignKey(Step):
             self.naming.setdefault(key, {})[mine] = None
 
     def one(
-        self, side: int, key: Any, row: Values, time: int, at: int, sign: int, out: Events
+        self,
+        side: int,
+        key: Any,
+        row: Values,
+        time: int,
+        at: int,
+        sign: int,
+        out: Events,
+        task: int = 0,
     ) -> None:
         if sign == OLD:
             return
@@ -420,11 +490,14 @@ class Side:
             columns.append(to_python(array, self.types[name]))
         out = Events()
         times = timestamps.tolist()
+        tasks = [0] * len(times)
+        if PARTITION in batch.schema.names:
+            tasks = batch.column(PARTITION).to_pylist()
         for n, row in enumerate(zip(*columns, strict=True)):
             gone = nulls is not None and bool(nulls[n])
             if not self.is_table:
                 if not gone:
-                    out.add(row, times[n], n)
+                    out.add(row, times[n], n, NEW, tasks[n])
                 continue
             place = tuple(frozen(row[k]) for k in self.key)
             if all(part is None for part in place):
@@ -462,4 +535,5 @@ class JoinedRows:
             np.array(events.times, np.int64),
             np.array(events.at, np.int64),
             np.array(events.signs, np.int8),
+            np.array(events.tasks, np.int64),
         )

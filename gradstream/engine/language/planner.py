@@ -43,12 +43,14 @@ from gradstream.engine.language.settings import (
 )
 from gradstream.engine.language.showing import any_key, grouped_whole, shown_keys
 from gradstream.engine.language.starting import (
+    clocked,
     columns_read,
     joined_reads,
     not_started,
     starter,
     windowed_key,
 )
+from gradstream.engine.language.tasks import PARTITION
 from gradstream.engine.types import (
     BIGINT,
     BYTES,
@@ -630,6 +632,7 @@ class Planner:
         pseudo = frozenset(
             name for name in read if name in headers or name not in {c.name for c in source.columns}
         )
+        tasks = frozenset({PARTITION} if clocked(projected) else ())
         time = None
         if sink is not None and sink.timestamp is not None:
             time = _sink_time(sink.timestamp)
@@ -653,7 +656,7 @@ class Planner:
             start = starter(projected, read, keys, values, time)
             sources = tuple(of for of, _ in joined.sources)
             parts = tuple(
-                _part(of, names)
+                _part(of, names, tasks)
                 for of, names in zip(sources, joined_reads(joined, read), strict=True)
             )
             return QueryPlan(
@@ -661,6 +664,7 @@ class Planner:
             )
         if source.kind == "table" or isinstance(projected, Grouped):
             start = starter(projected, read, keys, values, time)
+        pseudo |= tasks
         return QueryPlan(query_id, (source,), columns, pseudo, made, limit, steps, evaluate, start)
 
     def steps(
@@ -1205,13 +1209,15 @@ def _names_shown(query: tree.Query) -> list[str]:
     return [item.expression.name for item in query.items if isinstance(item.expression, tree.Name)]
 
 
-def _part(source: Source, names: dict[str, str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """What a join reads of a source: (columns, pseudo columns and those from headers)."""
+def _part(
+    source: Source, names: dict[str, str], more: frozenset[str]
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """What a join reads of a source: (columns, pseudo columns and those from headers), ``more`` of the latter."""
     kept = {column.name for column in source.columns if column.role != "header"}
     own = list(names.values())
     return (
         tuple(name for name in own if name in kept),
-        frozenset(name for name in own if name not in kept),
+        frozenset(name for name in own if name not in kept) | more,
     )
 
 

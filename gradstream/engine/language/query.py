@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.language.state import Keeper
+from gradstream.engine.language.tasks import KeyPartitions
 
 RowError: TypeAlias = tuple[int, str, str]
 
@@ -66,6 +67,10 @@ class Started:
     keepers: tuple[Keeper, ...]
 
 
+Start: TypeAlias = Callable[[int, KeyPartitions], Started]
+"""(partitions of the left-most source, where keys go) -> the query, started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of the printed plan; ``inputs`` are indented below it."""
@@ -106,7 +111,7 @@ class QueryPlan:
     limit: int | None
     steps: Step
     evaluate: Evaluate = field(compare=False, repr=False)
-    start: Callable[[], Started] | None = field(default=None, compare=False, repr=False)
+    start: Start | None = field(default=None, compare=False, repr=False)
     parts: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
 
     def part(self, number: int) -> QueryPlan:

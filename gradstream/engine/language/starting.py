@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gradstream.engine.catalog import WindowedKey
-from gradstream.engine.language.analyze import WINDOW_BOUNDS
+from gradstream.engine.catalog import Format, WindowedKey
+from gradstream.engine.language.analyze import WINDOW_BOUNDS, Typed
 from gradstream.engine.language.evaluation import Item, Output, Rows, Timed
 from gradstream.engine.language.grouping import Grouped
 from gradstream.engine.language.joining import Joined, Joint
@@ -22,12 +22,14 @@ from gradstream.engine.language.joins import (
     StreamStream,
     StreamTable,
     TableTable,
+    stream_store,
 )
 from gradstream.engine.language.joins import Step as JoinStep
 from gradstream.engine.language.projection import Projected, readable
-from gradstream.engine.language.query import Evaluate, Evaluated, RowError, Started
+from gradstream.engine.language.query import Evaluate, Evaluated, RowError, Start, Started
 from gradstream.engine.language.state import Keeper
 from gradstream.engine.language.stateful import (
+    GROUPS,
     GroupQuery,
     Groups,
     Projection,
@@ -36,6 +38,7 @@ from gradstream.engine.language.stateful import (
     TableRows,
     Windows,
 )
+from gradstream.engine.language.tasks import KeyPartitions, Moved, Tasks
 from gradstream.engine.types import SqlType
 
 DAY = 86_400_000  # milliseconds; how late rows may come where the query does not tell
@@ -66,6 +69,15 @@ def columns_read(
     return read - projected.tables.keys()
 
 
+def clocked(projected: Projected | Grouped) -> str | None:
+    """The name of a store of what goes by the times of tasks; None where nothing does."""
+    if isinstance(projected, Grouped) and projected.query.window is not None:
+        return GROUPS
+    joints = projected.joined.joints if projected.joined else ()
+    of_streams = (n for n, joint in enumerate(joints) if joint.kinds == ("stream", "stream"))
+    return next((stream_store(n) for n in of_streams), None)
+
+
 def not_started(
     batch: pa.RecordBatch,
     timestamps: npt.NDArray[np.int64],
@@ -81,11 +93,15 @@ def starter(
     keys: Sequence[Output],
     values: Sequence[Output],
     time: Timed | None,
-) -> Callable[[], Started]:
+) -> Start:
     """Makes the query with nothing kept yet."""
     source = projected.source
 
-    def following(table: TableRows | None) -> TableQuery | GroupQuery:
+    def tasks_of(partitions: int, of_keys: KeyPartitions) -> Tasks | None:
+        beside = clocked(projected)
+        return None if beside is None else Tasks(beside, partitions, of_keys)
+
+    def following(table: TableRows | None, tasks: Tasks | None) -> TableQuery | GroupQuery:
         if not isinstance(projected, Grouped):
             last = Projection(projected.columns, keys, values, time)
             return TableQuery(projected.columns, table, projected.where, last)
@@ -99,11 +115,17 @@ def starter(
             projected.having,
             projected.shown,
             Projection(projected.shown, keys, values, time),
+            moved_to_groups(projected, tasks),
         )
 
     if (joined := projected.joined) is not None:
         key_name = next((column.name for column in source.key_columns), None)
-        return lambda: started_join(joined, read, following(None), key_name)
+
+        def start_join(partitions: int, of_keys: KeyPartitions) -> Started:
+            tasks = tasks_of(partitions, of_keys)
+            return started_join(joined, read, following(None, tasks), key_name, tasks)
+
+        return start_join
     key = [column.name for column in source.key_columns]
     key += WINDOW_BOUNDS if source.window is not None else ()
     held = {
@@ -112,13 +134,34 @@ def starter(
         if name in key or (name in read and name != "ROWTIME")
     }
 
-    def start() -> Started:
+    def start(partitions: int, of_keys: KeyPartitions) -> Started:
         table = TableRows(held, key) if source.kind == "table" else None
-        rows = following(table)
+        tasks = tasks_of(partitions, of_keys)
+        rows = following(table, tasks)
         keepers: list[Keeper] = [] if table is None else [table]
-        return Started(lambda number: rows, (*keepers, *kept_by(rows)))
+        return Started(lambda number: rows, (*keepers, *kept_by(rows, tasks)))
 
     return start
+
+
+def moved_to_groups(grouped: Grouped, tasks: Tasks | None) -> Moved | None:
+    """Where rows go by their groups; None where they stay, or where that does not matter."""
+    if tasks is None or not grouped.moves:
+        return None
+    key_format = (grouped.joined or grouped.source).key_format
+    columns = {
+        f"{n}" if not key.name else key.name: item.type
+        for n, (key, item) in enumerate(zip(grouped.keys, grouped.by, strict=True))
+        if item.type is not None
+    }
+    return Moved(tasks, key_format, columns)
+
+
+def moved_to_join(format_: Format | None, key: Typed, tasks: Tasks | None) -> Moved | None:
+    """Where a side's rows go by what they are joined by; None where they stay, or where that does not matter."""
+    if tasks is None or format_ is None or key.type is None:
+        return None
+    return Moved(tasks, format_, {"ROWKEY": key.type})
 
 
 def joined_reads(joined: Joined, read: set[str]) -> list[dict[str, str]]:
@@ -142,12 +185,17 @@ def joined_reads(joined: Joined, read: set[str]) -> list[dict[str, str]]:
 
 
 def started_join(
-    joined: Joined, read: set[str], rows: TableQuery | GroupQuery, key: str | None
+    joined: Joined,
+    read: set[str],
+    rows: TableQuery | GroupQuery,
+    key: str | None,
+    tasks: Tasks | None,
 ) -> Started:
     """The sources' rows, joined, into what follows.
 
     Args:
         key: the column that is the joined rows' key. It holds the key also where its own source has no row.
+        tasks: None where they do not matter.
     """
     sides = []
     for (source, alias), names in zip(joined.sources, joined_reads(joined, read), strict=True):
@@ -159,7 +207,11 @@ def started_join(
     steps: list[JoinStep] = []
     left: dict[str, SqlType] = dict(sides[0].types)
     for joint, side in zip(joined.joints, sides[1:], strict=True):
-        keyed = (Keyed(left, joint.keys[0]), Keyed(side.types, joint.keys[1]))
+        moved = [moved_to_join(*of, tasks) for of in zip(joint.moved, joint.keys, strict=True)]
+        keyed = (
+            Keyed(left, joint.keys[0], moved[0]),
+            Keyed(side.types, joint.keys[1], moved[1]),
+        )
         steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0], len(steps)))
         left = {**left, **side.types}
     joined_rows = JoinedRows(sides, steps)
@@ -184,11 +236,12 @@ def started_join(
 
         return evaluate
 
-    return Started(of_source, (*steps, *kept_by(rows)))
+    return Started(of_source, (*steps, *kept_by(rows, tasks)))
 
 
-def kept_by(rows: TableQuery | GroupQuery) -> tuple[Keeper, ...]:
-    return (rows.groups,) if isinstance(rows, GroupQuery) else ()
+def kept_by(rows: TableQuery | GroupQuery, tasks: Tasks | None) -> tuple[Keeper, ...]:
+    groups_ = (rows.groups,) if isinstance(rows, GroupQuery) else ()
+    return groups_ if tasks is None else (*groups_, tasks)
 
 
 def _keyed(batch: pa.RecordBatch, key: str, equal: Sequence[str]) -> pa.RecordBatch:

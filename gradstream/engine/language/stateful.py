@@ -35,6 +35,7 @@ from gradstream.engine.language.functions.aggregates import frozen, number_after
 from gradstream.engine.language.grouping import Aggregated
 from gradstream.engine.language.query import Evaluated, RowError
 from gradstream.engine.language.state import FEW, Store, next_look
+from gradstream.engine.language.tasks import PARTITION, Moved
 from gradstream.engine.types import SqlType, arrow_type, from_python, to_python
 
 NEW, GONE, OLD = 1, 0, -1
@@ -50,17 +51,23 @@ class Changes:
         batch: one row each, that of a GONE being of nulls but for its key.
         at: int64 (n,), the position of each in the batch that was given.
         signs: int8 (n,).
+        tasks: int64 (n,), None where nobody asks.
     """
 
     batch: pa.RecordBatch
     timestamps: Indices
     at: Indices
     signs: npt.NDArray[np.int8]
+    tasks: Indices | None = None
 
     def some(self, which: Indices, signs: npt.NDArray[np.int8]) -> Changes:
         """Those at some positions, with signs of their own."""
         return Changes(
-            self.batch.take(pa.array(which)), self.timestamps[which], self.at[which], signs
+            self.batch.take(pa.array(which)),
+            self.timestamps[which],
+            self.at[which],
+            signs,
+            None if self.tasks is None else self.tasks[which],
         )
 
 
@@ -121,7 +128,10 @@ def stream_changes(
     if nulls is not None and nulls.any():
         at = np.flatnonzero(~nulls)
         batch, timestamps = batch.take(pa.array(at)), timestamps[at]
-    return Changes(batch, timestamps, at, np.full(len(at), NEW, np.int8))
+    tasks = None
+    if PARTITION in batch.schema.names:
+        tasks = np.asarray(batch.column(PARTITION)).astype(np.int64)
+    return Changes(batch, timestamps, at, np.full(len(at), NEW, np.int8), tasks)
 
 
 def batch_of(
@@ -274,6 +284,7 @@ class GroupQuery:
         by, aggregates, where, having: see grouping.Grouped.
         groups: keeps the groups; one of the classes below.
         shown: types of what a group has.
+        moved: where rows go by their groups; None where they stay in their partitions.
     """
 
     def __init__(
@@ -287,6 +298,7 @@ class GroupQuery:
         having: Typed | None,
         shown: dict[str, SqlType],
         projection: Projection,
+        moved: Moved | None = None,
     ) -> None:
         self.types, self.table = types, table
         self.where = None if where is None else Item(where, "WHERE")
@@ -297,6 +309,7 @@ class GroupQuery:
         self.having = None if having is None else Item(having, "HAVING")
         self.shown = shown
         self.projection = projection
+        self.moved = moved
 
     def __call__(
         self,
@@ -340,15 +353,22 @@ class GroupQuery:
         ]
         grown = Grown([], [], [], [], [], [])
         signs, times, at = changes.signs.tolist(), changes.timestamps.tolist(), changes.at.tolist()
+        tasks = self._tasks(changes, keys)
         for n, key in enumerate(keys):
             if signs[n] == GONE or any(part is None for part in key):
                 continue
             row = tuple(values[n] for values in given)
             try:
-                self.groups.take(key, row, times[n], signs[n], at[n], grown)
+                self.groups.take(key, row, times[n], signs[n], at[n], grown, tasks[n])
             except (ArithmeticError, ValueError, TypeError) as error:
                 errors.append((at[n], "Aggregate", str(error)))
         return grown
+
+    def _tasks(self, changes: Changes, keys: list[Values]) -> list[int]:
+        """The task of each change's group."""
+        if self.moved is not None:
+            return self.moved.places(keys)
+        return [0] * len(keys) if changes.tasks is None else changes.tasks.tolist()
 
     def _python(self, item: Item, rows: Rows, errors: list[RowError]) -> list[Any]:
         assert item.item.type is not None
@@ -409,7 +429,16 @@ class Groups:
                 of_groups = (function.newest(kept.states[n]) for kept in self.kept.values())
                 number_after(max(of_groups, default=-1))
 
-    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
+    def take(
+        self,
+        key: Values,
+        row: Values,
+        time: int,
+        sign: int,
+        at: int,
+        grown: Grown,
+        task: int = 0,
+    ) -> None:
         """One row into its group, or back out of it (OLD); what that makes of the group goes to ``grown``."""
         self.change(key, frozen(key), NO_WINDOW, row, time, sign, at, grown)
 
@@ -453,11 +482,17 @@ class Groups:
 
 
 class Clocked(Groups):
-    """Groups in windows, whose ends are told by the clock of the newest row.
+    """Groups in windows, whose ends are told by the clock of the newest row of their task.
+
+    A group is kept as (task, what can be looked up of it): rows of one key that are in several partitions, where nobody
+    who writes by key puts them, are as many groups, as in Kafka Streams.
 
     Args:
         grace: milliseconds that a row may come late.
         final: show a window once, when no row can come into it any more.
+
+    Attributes:
+        clocks: of each task, milliseconds.
     """
 
     windowed = True
@@ -465,32 +500,30 @@ class Clocked(Groups):
     def __init__(self, aggregates: Sequence[Aggregated], grace: int, final: bool) -> None:
         super().__init__(aggregates)
         self.grace, self.final = grace, final
-        self.clock = -1
-        self.marks: Store[str, int] = Store(f"{GROUPS}/marks")
+        self.clocks: Store[int, int] = Store(f"{GROUPS}/clocks")
         self.next_look = FEW
 
     def stores(self) -> Sequence[Store[Any, Any]]:
-        return self.kept, self.marks
+        return self.kept, self.clocks
 
     def restored(self) -> None:
         super().restored()
-        self.clock = self.marks.get("clock", -1)
         self.next_look = next_look(len(self.kept))
 
-    def advance(self, time: int) -> None:
-        if time > self.clock:
-            self.clock = self.marks["clock"] = time
+    def advance(self, task: int, time: int) -> None:
+        if time > self.clocks.get(task, -1):
+            self.clocks[task] = time
 
 
 class Windows(Clocked):
     """Groups in windows of a fixed size, one every ``every`` milliseconds, [start, end).
 
-    A row that comes later than ``grace`` milliseconds after the end of a window, by the newest row's clock, is not
-    counted in that window any more.
+    A row that comes later than ``grace`` milliseconds after the end of a window, by its task's clock, is not counted in
+    that window any more.
 
     Attributes:
         kept: by the window's start and the group.
-        waiting: of EMIT FINAL, the windows that have not been shown yet: a heap of (start, group as text, place).
+        waiting: of EMIT FINAL, each task's windows that have not been shown yet: a heap of (start, group as text, place).
     """
 
     def __init__(
@@ -504,19 +537,38 @@ class Windows(Clocked):
     ) -> None:
         super().__init__(aggregates, grace, final)
         self.size, self.every = size, every
-        self.waiting: list[tuple[int, str, Any]] = []
+        self.waiting: dict[int, list[tuple[int, str, Any]]] = {}
+
+    def closed(self, task: int) -> int:
+        """A window that ends then, or before, takes no row any more."""
+        clock: int = self.clocks.get(task, -1)
+        return clock - self.grace
 
     def restored(self) -> None:
         super().restored()
-        closed = self.clock - self.grace
-        open_ = [place for place in self.kept if self.final and place[0] + self.size > closed]
-        self.waiting = sorted((place[0], str(place[1]), place) for place in open_)
+        self.waiting = {}
+        for place in self.kept if self.final else ():
+            if place[0] + self.size > self.closed(place[1][0]):
+                self.wait(place)
 
-    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
-        self.advance(time)
-        closed = self.clock - self.grace
+    def wait(self, place: Any) -> None:
+        start, whole = place
+        heappush(self.waiting.setdefault(whole[0], []), (start, str(whole), place))
+
+    def take(
+        self,
+        key: Values,
+        row: Values,
+        time: int,
+        sign: int,
+        at: int,
+        grown: Grown,
+        task: int = 0,
+    ) -> None:
+        self.advance(task, time)
+        closed = self.closed(task)
         first = max(0, time - self.size + self.every) // self.every * self.every
-        whole = frozen(key)
+        whole = task, frozen(key)
         into = Grown([], [], [], [], [], []) if self.final else grown
         for start in range(first, time + 1, self.every):
             window = (start, start + self.size)
@@ -526,24 +578,27 @@ class Windows(Clocked):
             new = place not in self.kept
             self.change(key, place, window, row, time, sign, at, into)
             if self.final and new:
-                heappush(self.waiting, (start, str(whole), place))
-        self.show_closed(closed, at, grown)
+                self.wait(place)
+        if self.final:
+            self.show_closed(task, at, grown)
         if len(self.kept) >= self.next_look:
-            self.forget(closed)
+            self.forget()
 
-    def show_closed(self, closed: int, at: int, grown: Grown) -> None:
+    def show_closed(self, task: int, at: int, grown: Grown) -> None:
         """The windows that have ended for good, in the order of their starts."""
-        while self.waiting and self.waiting[0][0] + self.size <= closed:
-            start, _, place = heappop(self.waiting)
+        waiting, closed = self.waiting.get(task, []), self.closed(task)
+        while waiting and waiting[0][0] + self.size <= closed:
+            start, _, place = heappop(waiting)
             kept = self.kept[place]
-            if start < self.clock - self.size - self.grace:
+            if start < closed - self.size:
                 continue  # as in Kafka Streams, whose store forgets a window once it has been closed for a moment
             window = (start, start + self.size)
             grown.add(kept.group, self.results(kept.states), window, kept.time, at, NEW)
 
-    def forget(self, closed: int) -> None:
+    def forget(self) -> None:
         """What no row can change any more, and what has been shown, need not be kept."""
-        for place in [of for of in self.kept if of[0] + self.size <= closed]:
+        closed = {task: self.closed(task) for task in self.clocks}
+        for place in [of for of in self.kept if of[0] + self.size <= closed[of[1][0]]]:
             del self.kept[place]
         self.next_look = next_look(len(self.kept))
 
@@ -555,7 +610,8 @@ class Sessions(Clocked):
         kept: by the window and the group.
         of_group: the windows of each group, in order.
         waiting: of EMIT FINAL, the sessions that have not been shown yet.
-        by_end: a heap of (end, group as text, number, place) with all of ``waiting``, and some that have grown meanwhile.
+        by_end: of each task, a heap of (end, group as text, number, place) with all of ``waiting``, and some that have
+            grown meanwhile.
     """
 
     def __init__(
@@ -565,34 +621,42 @@ class Sessions(Clocked):
         self.gap = gap
         self.of_group: dict[Any, list[Window]] = {}
         self.waiting: set[Any] = set()
-        self.by_end: list[tuple[int, str, int, Any]] = []
+        self.by_end: dict[int, list[tuple[int, str, int, Any]]] = {}
         self.pushed = 0  # so that places are never compared
 
-    @property
-    def closed(self) -> int:
+    def closed(self, task: int) -> int:
         """A session that ends before can grow no more."""
-        return self.clock - self.grace - self.gap
+        clock: int = self.clocks.get(task, -1)
+        return clock - self.grace - self.gap
 
     def restored(self) -> None:
         super().restored()
-        self.of_group, self.waiting, self.by_end = {}, set(), []
+        self.of_group, self.waiting, self.by_end = {}, set(), {}
         for place, kept in sorted(self.kept.items(), key=lambda item: item[0][0]):
             window, whole = place
             self.of_group.setdefault(whole, []).append(window)
-            if self.final and window[1] >= self.closed:
+            if self.final and window[1] >= self.closed(whole[0]):
                 self.wait(place, kept.group)
 
-    def take(self, key: Values, row: Values, time: int, sign: int, at: int, grown: Grown) -> None:
-        self.advance(time)
-        whole = frozen(key)
+    def take(
+        self,
+        key: Values,
+        row: Values,
+        time: int,
+        sign: int,
+        at: int,
+        grown: Grown,
+        task: int = 0,
+    ) -> None:
+        self.advance(task, time)
+        closed = self.closed(task)
+        whole = task, frozen(key)
         known = self.of_group.get(whole, [])
         joined = [
-            of
-            for of in known
-            if of[1] >= max(self.closed, time - self.gap) and of[0] <= time + self.gap
+            of for of in known if of[1] >= max(closed, time - self.gap) and of[0] <= time + self.gap
         ]
         window = min([time, *(of[0] for of in joined)]), max([time, *(of[1] for of in joined)])
-        if window[1] < self.closed:
+        if window[1] < closed:
             return
         states = self.empty
         for of in joined:
@@ -607,7 +671,7 @@ class Sessions(Clocked):
         self.kept[window, whole] = Kept(key, states, window[1])
         if self.final:
             self.wait((window, whole), key)
-            self.show_closed(at, grown)
+            self.show_closed(task, at, grown)
         else:
             grown.add(key, self.results(states), window, window[1], at, NEW)
         if len(self.kept) >= self.next_look:
@@ -632,18 +696,21 @@ class Sessions(Clocked):
         if place not in self.waiting:
             self.waiting.add(place)
             self.pushed += 1
-            heappush(self.by_end, (place[0][1], str(key), self.pushed, place))
+            by_end = self.by_end.setdefault(place[1][0], [])
+            heappush(by_end, (place[0][1], str(key), self.pushed, place))
 
-    def show_closed(self, at: int, grown: Grown) -> None:
-        while self.by_end and self.by_end[0][0] < self.closed:
-            place = heappop(self.by_end)[-1]
+    def show_closed(self, task: int, at: int, grown: Grown) -> None:
+        by_end, closed = self.by_end.get(task, []), self.closed(task)
+        while by_end and by_end[0][0] < closed:
+            place = heappop(by_end)[-1]
             if place in self.waiting:
                 self.waiting.discard(place)
                 kept = self.kept[place]
                 grown.add(kept.group, self.results(kept.states), place[0], kept.time, at, NEW)
 
     def forget(self) -> None:
-        for place in [of for of in self.kept if of[0][1] < self.closed]:
+        closed = {task: self.closed(task) for task in self.clocks}
+        for place in [of for of in self.kept if of[0][1] < closed[of[1][0]]]:
             del self.kept[place]
             window, whole = place
             self.of_group[whole].remove(window)

@@ -23,6 +23,7 @@ from gradstream.engine.language.state import Keeper
 from gradstream.engine.rows import serdes
 from gradstream.engine.rows.event_time import EventTime
 from gradstream.engine.rows.merging import taken
+from gradstream.engine.rows.partitioner import key_partitions
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.errors import DataError
 from gradstream.wire.faults import CODES
@@ -193,11 +194,15 @@ class Inputs:
     """All sources of a query, started.
 
     Attributes:
+        partitions: how many the left-most source has; start() takes notice.
         keepers: what keeps something of the rows seen; others after each start().
     """
 
-    def __init__(self, plan: QueryPlan, registry: Registry | None, logger: Logger) -> None:
+    def __init__(
+        self, plan: QueryPlan, registry: Registry | None, logger: Logger, partitions: int = 1
+    ) -> None:
         self.plan = plan
+        self.partitions = partitions
         self.each = [
             Input(plan.part(number), registry, logger) for number in range(len(plan.sources))
         ]
@@ -210,7 +215,7 @@ class Inputs:
         """With nothing kept of any row."""
         if self.plan.start is None:
             return
-        started = self.plan.start()
+        started = self.plan.start(self.partitions, key_partitions)
         self.keepers = started.keepers
         for number, input_ in enumerate(self.each):
             input_.plan_of_rows = started.of_source(number)

@@ -87,6 +87,22 @@ def key_encoder(sink: Source, registry: Registry | None) -> Encoder:
     return _SingleKey(encoder) if len(sink.key_columns) == 1 else encoder
 
 
+def moved_key_encoder(format_: Format, schema: pa.Schema) -> Encoder:
+    """Writes keys as in the topics through which Kafka Streams sends rows whose key changes: as JSON what ``format_`` has
+    no form for.
+
+    AVRO is JSON, too: there a key begins with the number of a schema that the registry gives to such a topic alone.
+    """
+    name = "KAFKA" if format_.name == "NONE" else format_.name
+    nested = any(pa.types.is_nested(of) for of in schema.types)
+    plain = len(schema) == 1 and codec_kafka.has_form(schema.types[0])
+    if name == "AVRO" or (name == "DELIMITED" and nested) or (name == "KAFKA" and not plain):
+        name = "JSON"
+    encoder = _text_encoder(Format(name, format_.delimiter), len(schema) > 1)
+    assert encoder is not None
+    return encoder
+
+
 def register(source: Source, registry: Registry | None) -> None:
     """Register the schemas of a source made with columns, as CREATE STREAM does: where the subject has none yet."""
     for is_key in (True, False):

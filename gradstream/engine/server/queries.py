@@ -245,6 +245,7 @@ class PersistentQuery:
         services, group = self.around.services, self.around.group(self.id)
         self._check_sources()
         self._sink_partitions = partitions(services, self.sink.topic)
+        self.pipeline.inputs.partitions = partitions(services, self.plan.source.topic)
         headers = self.pipeline.inputs.needs_headers or self.around.forward_headers
         # The writer first: its init ends what a dead predecessor left open, on which offsets would wait.
         with (

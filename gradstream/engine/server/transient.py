@@ -34,12 +34,15 @@ class Shown:
 
     Args:
         scalable: rows without key or value are passed over, as by what ksqlDB calls a scalable push query.
+        partitions: of the left-most source.
     """
 
-    def __init__(self, plan: QueryPlan, around: Surroundings, scalable: bool = False) -> None:
+    def __init__(
+        self, plan: QueryPlan, around: Surroundings, scalable: bool = False, partitions: int = 1
+    ) -> None:
         self.plan, self.scalable = plan, scalable
         logger = Logger(plan.query_id, around.include_rows)
-        self.inputs = Inputs(plan, around.registry, logger)
+        self.inputs = Inputs(plan, around.registry, logger, partitions)
         self.needs_headers = self.inputs.needs_headers
         # A table's rows, and those of groups, come as changes; those of a stream and a table joined do not.
         kinds = [source.kind for source in plan.sources]
@@ -121,7 +124,9 @@ class TransientQuery:
         if self.ended or self._finished():
             return []
         if self._shown is None:
-            self._shown = Shown(self.action.query, self.around, self.scalable)
+            left_most = self.action.query.source.topic
+            partitions = sum(topic == left_most for topic, _ in self.offsets)
+            self._shown = Shown(self.action.query, self.around, self.scalable, partitions)
             self._log = open_log_reader(
                 self.around.services, self.offsets, headers=self._shown.needs_headers
             )
@@ -145,9 +150,10 @@ class TransientQuery:
             self._log = self._reader = None
 
     def _ordered(self, reader: Reader) -> Reader | Interleaved:
-        """Of what is joined, the order of times matters."""
-        sources = self.action.query.sources
-        return reader if len(sources) == 1 else Interleaved(reader, sources)
+        """Of what is joined or goes by the times of rows, their order matters."""
+        query = self.action.query
+        alone = len(query.sources) == 1 and (query.source.kind == "table" or query.start is None)
+        return reader if alone else Interleaved(reader, query.sources)
 
     def _table(self, reader: Reader | Interleaved, shown: Shown) -> list[list[Any]]:
         """The rows of all keys that a table has, as of when the query was asked."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from gradstream.engine.language.analyze import Typed
 from gradstream.engine.language.evaluation import Indices, Item, Rows
-from gradstream.engine.language.functions.aggregates import frozen
+from gradstream.engine.language.functions.aggregates import frozen, thawed
 from gradstream.engine.language.query import RowError
 from gradstream.engine.language.state import FEW, Store, next_look
 from gradstream.engine.language.stateful import (
@@ -29,7 +29,7 @@ from gradstream.engine.language.stateful import (
     batch_of,
 )
 from gradstream.engine.language.tasks import PARTITION, Moved
-from gradstream.engine.types import SqlType, to_python
+from gradstream.engine.types import SqlType, from_python, to_python
 
 How: TypeAlias = Literal["INNER", "LEFT", "RIGHT", "OUTER"]
 Row: TypeAlias = "Values | None"
@@ -37,7 +37,12 @@ Row: TypeAlias = "Values | None"
 
 @dataclass(slots=True)
 class Events:
-    """Changes of one side in order, as tuples; ``key`` is what they are joined by, None for none."""
+    """Changes of one side in order, as tuples.
+
+    Attributes:
+        keys: what they are joined by, as it can be looked up, None for none; of joined rows, what they have been joined by.
+        tasks: see tasks.
+    """
 
     rows: list[Values] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
@@ -46,11 +51,14 @@ class Events:
     keys: list[Any] = field(default_factory=list)
     tasks: list[int] = field(default_factory=list)
 
-    def add(self, row: Values, time: int, at: int, sign: int = NEW, task: int = 0) -> None:
+    def add(
+        self, row: Values, time: int, at: int, sign: int = NEW, key: Any = None, task: int = 0
+    ) -> None:
         self.rows.append(row)
         self.times.append(time)
         self.at.append(at)
         self.signs.append(sign)
+        self.keys.append(key)
         self.tasks.append(task)
 
     def __len__(self) -> int:
@@ -229,23 +237,23 @@ class StreamStream(Step):
         if time == clock:
             self.clocks[task] = time
             self.show_closed(task, at, out)
-        key, oldest = (task, key), self.oldest(task)
+        whole, oldest = (task, key), self.oldest(task)
         low, high = self.span(side, time)
-        order = self.order[1 - side].get(key, [])
+        order = self.order[1 - side].get(whole, [])
         near = order[bisect_left(order, (low, 0)) : bisect_right(order, (high, self.last))]
-        partners = [(key, *of) for of in near if of[0] >= oldest]
+        partners = [(whole, *of) for of in near if of[0] >= oldest]
         for place in partners:
             other, waits = self.rows[1 - side][place]
             if waits:
                 self.rows[1 - side][place] = other, False
             left, right = (row, other) if side == 0 else (other, row)
-            out.add(self.pair(left, right), max(time, place[1]), at, NEW, task)
+            out.add(self.pair(left, right), max(time, place[1]), at, NEW, key, task)
         alone = not partners and self.keeps(side)
         waits = alone and self.grace is not None and high + self.grace >= clock
         if alone and not waits:
-            out.add(self.alone(side, row), time, at, NEW, task)
+            out.add(self.alone(side, row), time, at, NEW, key, task)
         if time >= oldest:
-            self.keep(side, key, row, time, waits=waits)
+            self.keep(side, whole, row, time, waits=waits)
 
     def keep(self, side: int, key: Any, row: Values, time: int, *, waits: bool) -> None:
         self.last = self.marks["last"] = self.last + 1
@@ -275,9 +283,9 @@ class StreamStream(Step):
             row, waits = self.rows[side].get(place, (None, False))
             if waits:
                 self.rows[side][place] = row, False
-                done.append((place[1], number, side, row))
-        for time, _, side, row in sorted(done, key=lambda of: of[:2]):
-            out.add(self.alone(side, row), time, at, NEW, task)
+                done.append((place[1], number, side, row, place[0][1]))
+        for time, _, side, row, key in sorted(done, key=lambda of: of[:2]):
+            out.add(self.alone(side, row), time, at, NEW, key, task)
 
     def forget(self) -> None:
         """Rows that find no partner any more."""
@@ -325,7 +333,7 @@ class StreamTable(Step):
             return
         found = self.rows.get(key)
         if found is not None or self.how == "LEFT":
-            out.add(self.pair(row, found), time, at, NEW, task)
+            out.add(self.pair(row, found), time, at, NEW, key, task)
 
 
 @dataclass(slots=True)
@@ -365,12 +373,12 @@ class TableTable(Step):
         old = self.joined(side, None if before is None else before[0], other)
         new = self.joined(side, row if sign == NEW else None, other)
         if old is not None:
-            out.add(old, newest, at, OLD)
+            out.add(old, newest, at, OLD, key)
         if new is not None:
-            out.add(new, newest, at, NEW)
+            out.add(new, newest, at, NEW, key)
         elif old is not None or other is not None:
             gone = self.pair(row, None) if side == 0 else self.pair(None, row)
-            out.add(old or gone, newest, at, GONE)
+            out.add(old or gone, newest, at, GONE, key)
 
     def joined(self, side: int, row: Row, other: Row) -> Row:
         """The joined row, None where there is none."""
@@ -497,7 +505,7 @@ class Side:
             gone = nulls is not None and bool(nulls[n])
             if not self.is_table:
                 if not gone:
-                    out.add(row, times[n], n, NEW, tasks[n])
+                    out.add(row, times[n], n, NEW, None, tasks[n])
                 continue
             place = tuple(frozen(row[k]) for k in self.key)
             if all(part is None for part in place):
@@ -511,10 +519,18 @@ class JoinedRows:
 
     Args:
         sides: left-most first; ``steps[n]`` joins what ``sides[: n + 1]`` make with ``sides[n + 1]``.
+        key: name and type of the column that shows what the last step has joined by, in place of a side's column or beside
+            them; None for none.
     """
 
-    def __init__(self, sides: Sequence[Side], steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        steps: Sequence[Step],
+        key: tuple[str, SqlType] | None = None,
+    ) -> None:
         self.sides, self.steps = sides, steps
+        self.key = key
         self.types = {name: type_ for side in sides for name, type_ in side.types.items()}
 
     def changes(
@@ -531,9 +547,19 @@ class JoinedRows:
             events = self.steps[n].take(events, side, errors)
         columns = list(zip(*events.rows, strict=True)) or [()] * len(self.types)
         return Changes(
-            batch_of(self.types, self.types, columns, len(events)),
+            self.with_key(batch_of(self.types, self.types, columns, len(events)), events),
             np.array(events.times, np.int64),
             np.array(events.at, np.int64),
             np.array(events.signs, np.int8),
             np.array(events.tasks, np.int64),
         )
+
+    def with_key(self, batch: pa.RecordBatch, events: Events) -> pa.RecordBatch:
+        """With the key also where the row has no partner on the side whose column shows it."""
+        if self.key is None:
+            return batch
+        name, type_ = self.key
+        made = from_python([thawed(key, type_) for key in events.keys], type_)
+        if name not in batch.schema.names:
+            return batch.append_column(name, made)
+        return batch.set_column(batch.schema.get_field_index(name), name, made)

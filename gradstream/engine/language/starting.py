@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gradstream.engine.catalog import Format, WindowedKey
 from gradstream.engine.language.analyze import WINDOW_BOUNDS, Typed
-from gradstream.engine.language.evaluation import Item, Output, Rows, Timed
+from gradstream.engine.language.evaluation import Output, Timed
 from gradstream.engine.language.grouping import Grouped
 from gradstream.engine.language.joining import Joined, Joint
 from gradstream.engine.language.joins import (
@@ -214,8 +213,7 @@ def started_join(
         )
         steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0], len(steps)))
         left = {**left, **side.types}
-    joined_rows = JoinedRows(sides, steps)
-    computed = {name: Item(typed, name) for name, typed in joined.computed.items()}
+    joined_rows = JoinedRows(sides, steps, joined_key(joined, left, key))
 
     def of_source(number: int) -> Evaluate:
         def evaluate(
@@ -225,13 +223,6 @@ def started_join(
         ) -> Evaluated:
             errors: list[RowError] = []
             changes = joined_rows.changes(number, batch, timestamps, null_values, errors)
-            for name, item in computed.items():
-                made = item.array(
-                    Rows(changes.batch, changes.timestamps, None, joined_rows.types), errors
-                )
-                changes.batch = changes.batch.append_column(name, made)
-            if key in joined.viable and len(joined.viable) > 1 and not joined.foreign:
-                changes.batch = _keyed(changes.batch, key, joined.viable)
             return rows.follow(changes, errors)
 
         return evaluate
@@ -244,10 +235,21 @@ def kept_by(rows: TableQuery | GroupQuery, tasks: Tasks | None) -> tuple[Keeper,
     return groups_ if tasks is None else (*groups_, tasks)
 
 
-def _keyed(batch: pa.RecordBatch, key: str, equal: Sequence[str]) -> pa.RecordBatch:
-    known = [name for name in (key, *equal) if name in batch.schema.names]
-    made = pc.coalesce(*(batch.column(name) for name in known))
-    return batch.set_column(batch.schema.get_field_index(key), key, made)
+def joined_key(
+    joined: Joined, types: Mapping[str, SqlType], key: str | None
+) -> tuple[str, SqlType] | None:
+    """Name and type of the column that shows what rows have been joined by.
+
+    Args:
+        types: of the joined rows' columns.
+        key: see started_join.
+    """
+    for name, typed in joined.computed.items():
+        if typed.type is not None:
+            return name, typed.type
+    if key is None or joined.foreign or key not in joined.viable:
+        return None
+    return key, types[key]
 
 
 def _step(

@@ -292,6 +292,31 @@ def test_streams_join_within_a_time() -> None:
     check([VIEWS, CLICKS, f"CREATE STREAM OUT AS {closed};"], rows, [pair, alone])
 
 
+@pytest.mark.parametrize(
+    ("key", "how", "on", "expected"),
+    [
+        ("C.USER", "LEFT", "LCASE(V.USER) = C.USER", [("a", "x", None), ("a", "x", "b"), ("c", "y", None)]),
+        ("V.USER", "RIGHT", "V.USER = UCASE(C.USER)", [("A", "x", "b"), ("D", None, "e")]),
+        ("ROWKEY", "LEFT", "LCASE(V.USER) = LCASE(C.USER)", [("a", "x", None), ("a", "x", "b"), ("c", "y", None)]),
+        ("ROWKEY", "RIGHT", "LCASE(V.USER) = LCASE(C.USER)", [("a", "x", "b"), ("d", None, "e")]),
+        ("ROWKEY", "OUTER", "IFNULL(V.PAGE, 'z') = C.BUTTON", [("x", "x", None), ("b", None, "b"), ("y", "y", None), ("e", None, "e")]),
+        ("ROWKEY", "RIGHT", "STRUCT(A := ARRAY[V.PAGE]) = STRUCT(A := ARRAY[C.BUTTON])", [({"A": ["b"]}, None, "b"), ({"A": ["e"]}, None, "e")]),
+    ],
+)  # fmt: skip
+def test_a_join_on_an_expression_shows_its_key_also_without_a_partner(
+    key: str, how: str, on: str, expected: list[tuple[Any, str | None, str | None]]
+) -> None:
+    query = f"SELECT {key}, PAGE, BUTTON FROM VIEWS V {how} JOIN CLICKS C WITHIN 10 MILLISECONDS ON {on}"
+    rows = [
+        view("A", "x", 1),
+        record("clicks", "a", {"BUTTON": "b"}),
+        view("C", "y", 1),
+        record("clicks", "d", {"BUTTON": "e"}),
+    ]
+    made = [out(of, {"PAGE": page, "BUTTON": button}) for of, page, button in expected]
+    check([VIEWS, CLICKS, f"CREATE STREAM OUT AS {query};"], rows, made)
+
+
 def test_tables_join_by_key_and_by_foreign_key() -> None:
     rows = [
         record("users", "a", {"CITY": "k", "AGE": 1}, 1),

@@ -241,6 +241,16 @@ def frozen(value: Any) -> Any:
     return value
 
 
+def thawed(value: Any, type_: SqlType | None) -> Any:
+    """The reverse, where the value is of this type."""
+    if value is None or not isinstance(type_, Array | Struct):
+        return value
+    if isinstance(type_, Array):
+        return [thawed(of, type_.item) for of in value]
+    types = dict(type_.fields)
+    return {name: thawed(of, types[name]) for name, of in value}
+
+
 def _histogram(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
     if types != [STRING]:
         return None

@@ -305,7 +305,7 @@ class Run:
         self, query: StartQuery, inputs: Mapping[str, list[Record]]
     ) -> Iterator[tuple[str, list[Record], int]]:
         """What a query reads, in the order in which the test lists it: (topic, records, offset of the first)."""
-        topics = [source.topic for source in query.query.sources]
+        topics = list(dict.fromkeys(source.topic for source in query.query.sources))
         if len(topics) == 1:
             yield topics[0], inputs.get(topics[0], self.topics[topics[0]]), 0
             return

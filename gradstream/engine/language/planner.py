@@ -533,6 +533,22 @@ class Planner:
                 joint.node.at,
             )
 
+    def check_topics(self, joined: Joined) -> None:
+        """Streams may share a topic; a table may not: it is read from the first record on, whatever a stream is."""
+        seen: dict[str, Source] = {}
+        for source, _ in joined.sources:
+            other = seen.setdefault(source.topic, source)
+            if other is source or "table" not in (source.kind, other.kind):
+                continue
+            table = source if source.kind == "table" else other
+            raise self.error(
+                "BAD_JOIN",
+                f"Invalid topology: Topic {source.topic} has already been registered by another source.\n"  # noqa: S608
+                f"`{other.name}` and `{source.name}` read one topic, and a table shares its topic with no other source of "
+                f"a query. Make a table of its own first: CREATE TABLE … AS SELECT * FROM {table.name};",
+                joined.joints[0].node.at,
+            )
+
     def keyed(self, joined: Joined, into: tree.CreateAsSelect | tree.InsertSelect) -> Source:
         """The joined rows with the key that SELECT shows."""
         shown = _names_shown(joined.query)
@@ -653,6 +669,7 @@ class Planner:
         steps = self.steps(query_id, projected, made, sink, limit)
         start = None
         if (joined := projected.joined) is not None:
+            self.check_topics(joined)
             start = starter(projected, read, keys, values, time)
             sources = tuple(of for of, _ in joined.sources)
             parts = tuple(

@@ -208,7 +208,9 @@ class Inputs:
         ]
         self.keepers: tuple[Keeper, ...] = ()
         self.needs_headers = any(of.needs_headers for of in self.each)
-        self._of_topic = {source.topic: n for n, source in enumerate(plan.sources)}
+        self._of_topic: dict[str, list[Input]] = {}
+        for source, input_ in zip(plan.sources, self.each, strict=True):
+            self._of_topic.setdefault(source.topic, []).append(input_)
         self.start()
 
     def start(self) -> None:
@@ -220,20 +222,22 @@ class Inputs:
         for number, input_ in enumerate(self.each):
             input_.plan_of_rows = started.of_source(number)
 
-    def of(self, records: Records) -> Input:
-        """That of the topic that all these records are of."""
-        if len(self.each) == 1 or not len(records):
-            return self.each[0]
-        return self.each[self._of_topic[records.topics[records.topic[0]]]]
+    def runs(
+        self, records: Records
+    ) -> Iterator[tuple[npt.NDArray[np.int64] | None, Records, Input]]:
+        """The records in pieces of one topic each, in order, with their rows, None for all of them, and whose they are.
 
-    def runs(self, records: Records) -> Iterator[tuple[npt.NDArray[np.int64] | None, Records]]:
-        """The records in pieces of one topic each, in order, with their rows; None for all of them."""
-        cuts = np.flatnonzero(np.diff(records.topic)) + 1
-        if len(self.each) == 1 or not len(cuts):
-            yield None, records
+        Of streams over one topic each record goes to all of them, in the order of FROM, before the next one does.
+        """
+        if len(self.each) == 1 or not len(records):
+            yield None, records, self.each[0]
             return
-        for rows in np.split(np.arange(len(records), dtype=np.int64), cuts):
-            yield rows, taken(records, rows)
+        shared = [n for n, name in enumerate(records.topics) if len(self._of_topic[name]) > 1]
+        cuts = (np.diff(records.topic) != 0) | np.isin(records.topic[1:], shared)
+        for rows in np.split(np.arange(len(records), dtype=np.int64), np.flatnonzero(cuts) + 1):
+            some = taken(records, rows) if cuts.any() else records
+            for input_ in self._of_topic[records.topics[records.topic[rows[0]]]]:
+                yield rows, some, input_
 
 
 # What an encoder raises for a value that its format cannot hold.
@@ -290,8 +294,8 @@ class Pipeline:
     def run(self, records: Records) -> Output:
         """Records of the sources, one after the other."""
         outputs = []
-        for rows, some in self.inputs.runs(records):
-            made = self._run(some)
+        for rows, some, input_ in self.inputs.runs(records):
+            made = self._run(some, input_)
             if rows is None:
                 return made
             outputs.append(replace(made, rows=rows[made.rows]))
@@ -303,8 +307,8 @@ class Pipeline:
             [entry for of in outputs for entry in of.log],
         )
 
-    def _run(self, records: Records) -> Output:
-        answer, rows, log = self.inputs.of(records).evaluate(records)
+    def _run(self, records: Records, input_: Input) -> Output:
+        answer, rows, log = input_.evaluate(records)
         rows = rows[answer.rows]
         no_key = self._without_key(records, rows)
         try:

@@ -53,8 +53,8 @@ class Shown:
         if not len(records):
             return []
         found: list[list[Any]] = []
-        for _, some in self.inputs.runs(records):
-            answer, places, _ = self.inputs.of(some).evaluate(some)
+        for _, some, input_ in self.inputs.runs(records):
+            answer, places, _ = input_.evaluate(some)
             found += self._shown(some, answer, places)
         return found
 

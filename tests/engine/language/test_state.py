@@ -317,6 +317,31 @@ def test_a_join_on_an_expression_shows_its_key_also_without_a_partner(
     check([VIEWS, CLICKS, f"CREATE STREAM OUT AS {query};"], rows, made)
 
 
+def test_two_streams_over_one_topic_each_see_all_of_its_rows_in_turn() -> None:
+    both = "CREATE STREAM {} (USER STRING KEY, PAGE STRING, MS INT) WITH (KAFKA_TOPIC='views', FORMAT='JSON');"
+    query = "SELECT A.USER, A.MS AS A, B.MS AS B FROM A {} JOIN B WITHIN 10 MILLISECONDS ON A.USER = B.USER"
+    rows = [view("a", "x", 1, 1), view("a", "y", 2, 5), view("b", "z", 3, 6)]
+    pairs = [("a", 1, 1, 1), ("a", 2, 1, 5), ("a", 1, 2, 5), ("a", 2, 2, 5), ("b", 3, 3, 6)]
+    check(
+        [both.format("A"), both.format("B"), f"CREATE STREAM OUT AS {query.format('')};"],
+        rows,
+        [out(user, {"A": a, "B": b}, at) for user, a, b, at in pairs],
+    )
+
+
+@pytest.mark.parametrize("first", ["STREAM", "TABLE"])
+def test_a_table_shares_its_topic_with_no_other_source(first: str) -> None:
+    keys = {"STREAM": "KEY", "TABLE": "PRIMARY KEY"}
+    sources = [
+        f"CREATE {kind} {name} (K STRING {keys[kind]}, V INT) WITH (KAFKA_TOPIC='t', FORMAT='JSON');"
+        for kind, name in ((first, "A"), ("TABLE", "B"))
+    ]
+    refused(
+        [*sources, f"CREATE {first} OUT AS SELECT A.K, B.V FROM A JOIN B ON A.K = B.K;"],
+        "Invalid topology: Topic t has already been registered by another source.",
+    )
+
+
 def test_tables_join_by_key_and_by_foreign_key() -> None:
     rows = [
         record("users", "a", {"CITY": "k", "AGE": 1}, 1),

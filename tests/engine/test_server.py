@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import sys
@@ -187,6 +188,23 @@ def test_a_push_query_counts_for_itself(engine: Any, totals: str) -> None:
     assert sorted(rows(engine.client, text)) == [["a", 1], ["a", 2], ["b", 1], ["b", 2]]
     whole = rows(engine.client, "SELECT SUM(V) AS S FROM SALES EMIT CHANGES LIMIT 4;")
     assert whole[-1] == [3]
+
+
+def test_a_push_query_joins_topics_of_as_many_partitions_only(engine: Any, unique: Unique) -> None:
+    first, second = unique("A").upper(), unique("B").upper()
+    for kind, key, name, count in (
+        ("STREAM", "KEY", first, 2),
+        ("TABLE", "PRIMARY KEY", second, 3),
+    ):
+        engine.client.execute(
+            f"CREATE {kind} {name} (K STRING {key}, V INT) WITH (KAFKA_TOPIC='{name}', FORMAT='JSON', PARTITIONS={count});"
+        )
+    select = f"SELECT A.K, B.V FROM {first} A JOIN {second} B ON A.K = B.K"
+    why = f"`{first}` partitions = 2; `{second}` partitions = 3. Please repartition"
+    with pytest.raises(GradstreamError, match=re.escape(why)):
+        rows(engine.client, f"{select} EMIT CHANGES;")
+    with pytest.raises(GradstreamError, match=re.escape(why)):
+        engine.client.execute(f"CREATE STREAM {first}_C AS {select};")
 
 
 def test_a_command_that_was_never_given_is_not_waited_for(engine: Any) -> None:

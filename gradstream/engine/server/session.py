@@ -70,7 +70,12 @@ class Session:
             (statement,) = statements
             merged = {**self.engine.defaults, **self.properties}
             try:
-                chosen = plan.plan_statement(statement, self.engine.catalog.copy(), merged)
+                chosen = plan.plan_statement(
+                    statement,
+                    self.engine.catalog.copy(),
+                    merged,
+                    partitions=self.engine.partition_count,
+                )
                 if isinstance(chosen, plan.PrintTopic):
                     return chosen
                 if not isinstance(chosen, StartQuery) or chosen.sink is not None:

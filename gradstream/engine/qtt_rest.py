@@ -214,8 +214,7 @@ class RestRun(qtt.Run):
             given["topic"],
             pa.array([record.value], pa.binary()),
             None if record.key is None else pa.array([record.key], pa.binary()),
-            # For a 0 the client would take the time of the call.
-            np.array([record.timestamp or 1], np.int64),
+            np.array([record.timestamp], np.int64),
             np.zeros(1, np.int32) if record.key is None else None,
             [record.headers] if record.headers else None,
         )

@@ -163,7 +163,8 @@ class Writer:
 
         Args:
             values, keys: of length n; without keys and partitions, Kafka spreads the records.
-            timestamps: int64 (n,), milliseconds since 1970; without them, and for a 0, the time of the call.
+            timestamps: int64 (n,), milliseconds since 1970; without them, and for a negative one, the time of the call.
+                For that librdkafka takes 0, which has no other form in its interface, so a 0 is written as 1.
             partitions: int32 (n,).
             headers: of length n.
 
@@ -181,6 +182,7 @@ class Writer:
         try:
             _check_lengths(len(values), keys, timestamps, partitions, headers)
             self._check_sizes(topic, values, keys)
+            timestamps = _without_zeros(timestamps)
             if self._client == "librdkafka":
                 self._hand_over(topic, values, keys, timestamps, partitions, headers)
             else:
@@ -674,6 +676,13 @@ def _check_lengths(n: int, *columns: Sized | None) -> None:
     for column in columns:
         if column is not None and len(column) != n:
             raise ConfigError("BAD_SEND", f"{n} values came with a column of {len(column)}")
+
+
+def _without_zeros(timestamps: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
+    """Milliseconds for librdkafka, to which 0 is the time of the call."""
+    if timestamps is None or (timestamps > 0).all():
+        return timestamps
+    return np.where(timestamps < 0, 0, np.maximum(timestamps, 1))
 
 
 def _ends_of(values: pa.BinaryArray) -> npt.NDArray[np.int32]:

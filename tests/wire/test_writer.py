@@ -77,6 +77,19 @@ def test_slices_and_nulls_are_cut_right(services: Services, topic: str, drain: A
     assert rows == [*keyed, *((None, value) for value in rest)]
 
 
+def test_only_a_negative_time_is_the_time_of_the_call(
+    services: Services, topic: str, drain: Any
+) -> None:
+    before = time.time_ns() // 1_000_000
+    with Writer(services) as writer:
+        writer.send(topic, column(b"a", b"b", b"c"), timestamps=np.array([0, -1, before]))
+    with open_log_reader(services, {(topic, 0): 0}) as reader:
+        times = {row[5]: row[3] for row in drain.rows(drain(reader, 3))}
+    assert times[b"a"] == 1
+    assert before <= times[b"b"] <= time.time_ns() // 1_000_000
+    assert times[b"c"] == before
+
+
 def test_equal_keys_go_where_java_would_send_them(
     services: Services, wide_topic: str, drain: Any
 ) -> None:

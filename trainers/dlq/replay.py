@@ -257,7 +257,7 @@ def _send_to(writer: Writer, topic: str, items: list[Item]) -> None:
         topic,
         pa.array([one.value for one in records], pa.binary()),
         keys=pa.array([one.key for one in records], pa.binary()),
-        timestamps=np.array([max(0, one.timestamp) for one in records], np.int64),
+        timestamps=np.array([one.timestamp for one in records], np.int64),
         partitions=np.array([item.partition for item in items], np.int32),
         headers=[item.headers for item in items],
     )

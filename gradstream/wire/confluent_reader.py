@@ -20,12 +20,10 @@ from gradstream.wire.kafka import Setting, quiet
 from gradstream.wire.reader_base import (
     ANSWER_DEADLINE,
     CHUNK_BYTES,
-    JOIN_DEADLINE,
     LONGEST_WAIT,
     SLICE,
     OnRebalance,
     Reader,
-    starts,
     understand,
 )
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
@@ -167,7 +165,7 @@ class ConfluentReader(Reader):
     def _on_assigned(self, consumer: Consumer, places: list[Place]) -> None:
         offsets: Mapping[TopicPartition, int] = {}
         try:
-            offsets = starts(self._ask_committed(_keys(places), JOIN_DEADLINE), self._start)
+            offsets = self._take_over(_keys(places))
             self._gained(offsets)
         except BaseException as error:  # noqa: BLE001  fetch() raises it, Ctrl-C included
             self._raised = self._raised or error

@@ -19,12 +19,10 @@ from gradstream.wire.librdkafka import Message, PartitionList, error_text, read_
 from gradstream.wire.reader_base import (
     ANSWER_DEADLINE,
     CHUNK_BYTES,
-    JOIN_DEADLINE,
     LONGEST_WAIT,
     SLICE,
     OnRebalance,
     Reader,
-    starts,
     understand,
 )
 from gradstream.wire.records import Headers, Records, TopicPartition, no_headers
@@ -189,7 +187,7 @@ class LibrdkafkaReader(Reader):
     def _on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         offsets: Mapping[TopicPartition, int] = {}
         try:
-            offsets = starts(self._ask_committed(partitions, JOIN_DEADLINE), self._start)
+            offsets = self._take_over(partitions)
         finally:
             self._assign(offsets)
         self._gained(offsets)

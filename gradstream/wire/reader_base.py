@@ -225,6 +225,12 @@ class Reader(ABC):
 
     # What all of them share
 
+    def _take_over(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where partitions that the group has just given us begin; none are taken while we are leaving it."""
+        if self._closed:
+            return {}
+        return starts(self._ask_committed(partitions, JOIN_DEADLINE), self._start)
+
     def _ask_committed(
         self, partitions: Collection[TopicPartition], timeout: float
     ) -> dict[TopicPartition, int]:

@@ -40,6 +40,7 @@ from gradstream.errors import ConfigError, DataError, RetryError, UnavailableErr
 from gradstream.wire.kafka import Setting, check_broker, quiet, settings
 from gradstream.wire.records import Headers, TopicPartition
 
+_COMMIT_SLICE = 0.1  # seconds after which a transaction that has gone wrong is noticed
 _SLICE = 1.0  # seconds in one call of the client: it is deaf to Ctrl-C meanwhile
 _START_DEADLINE = 30.0  # seconds to become the one writer of a transactional id
 _CHUNK = 4096  # records handed over between two looks at signals and failures
@@ -455,14 +456,30 @@ class Writer:
     # How a transaction ends
 
     def _flush_for_commit(self, deadline: float) -> None:
-        """Wait for the records before the commit: otherwise librdkafka takes 100 ms longer for it."""
+        """Wait for the records before the commit: otherwise librdkafka takes 100 ms longer for it.
+
+        Where one of them has failed, librdkafka keeps the others back and tells of none, so they are not waited for.
+        """
+        while left := self._flush_for(_COMMIT_SLICE):
+            if self.failed > self._failed_before:
+                return
+            if cause := self._abortable():
+                self._abort(deadline)
+                raise TransactionAborted("TRANSACTION_ABORTED", f"a record failed: {cause.str()}")
+            if time.monotonic() > deadline:
+                self._renew()
+                raise TransactionAborted(
+                    "TRANSACTION_ABORTED", f"{left} records were not delivered in time"
+                )
+
+    def _abortable(self) -> KafkaError | None:
+        """Why the open transaction can only be aborted, if so: to begin another is refused, with the reason."""
         try:
-            self.flush(max(0.1, deadline - time.monotonic()))
-        except UnavailableError as error:
-            if isinstance(error, ProducerBroken):
-                raise
-            self._renew()
-            raise TransactionAborted("TRANSACTION_ABORTED", error.message) from error
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            return cause if cause.txn_requires_abort() else None
+        raise AssertionError("a second transaction began within one")
 
     def _finish(self, call: Callable[[float], None], deadline: float, what: str) -> None:
         """Call until it is done or refused for good: the same call again is right after a timeout, another is not."""

@@ -394,6 +394,10 @@ def _check_simple(ops: Any, row: int, pos: int, end: int) -> int:
         good, _, _ = _read_digits(start, length, ops[row, PRECISION])
         if not good:
             return -BAD_DECIMAL
+    if kind in (INT, LONG) and ops[row, PRECISION]:
+        number, _ = _read_long(start, end)
+        if number < 0 or number >= ops[row, PRECISION]:
+            return -OUT_OF_RANGE
     return pos
 
 
@@ -869,6 +873,8 @@ def _store_column(
     number, pos = _read_long(pos, end)
     if pos < 0:
         return pos
+    if kind != ENUM and precision and (number < 0 or number >= precision):  # a time of day
+        return -OUT_OF_RANGE
     if kind == LONG:
         store_i64(values + 8 * k, number)
         return pos

@@ -72,6 +72,8 @@ ARROW = {
     BYTES: pa.binary(),
     ENUM: pa.string(),
 }
+# Of times of day: how many of their units a day has.
+DAY = {(INT, "time-millis"): 86_400_000, (LONG, "time-micros"): 86_400_000_000}
 DEEPEST = 32
 LARGEST = 20_000  # nodes; types used twice count twice, or 32 doublings would fill the memory
 LARGEST_FIXED = 1 << 20  # bytes; a column of fixed width takes that much for each null, too
@@ -425,7 +427,8 @@ class Table:
 
     Attributes:
         ops: int64, shape (nodes, 8): kind, union, size, scale, row after the node's last child, destination
-            (-1: skip), number of doubles in a row that are written alike and all wanted, precision.
+            (-1: skip), number of doubles in a row that are written alike and all wanted, precision of a decimal
+            or, of a time of day, the first number that is beyond it.
         names: dotted name of each row, for messages.
         nodes: the node of each row.
     """
@@ -442,7 +445,8 @@ def table(root: Node) -> Table:
     nodes: list[Node] = []
 
     def add(node: Node, name: str) -> None:
-        row = [node.kind, node.union, node.size, node.scale, 0, -1, 0, node.precision]
+        precision = node.precision or DAY.get((node.kind, node.logical), 0)
+        row = [node.kind, node.union, node.size, node.scale, 0, -1, 0, precision]
         rows.append(row)
         names.append(name)
         nodes.append(node)

@@ -34,9 +34,11 @@ class Typist:
     ) -> None:
         self._terminal, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        # A size in the environment would count for more than that of the terminal.
+        inherited = {k: v for k, v in environment.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ON_ITS_TERMINAL, *words],
-            env={**environment, "TERM": "xterm-256color"},
+            env={**inherited, "TERM": "xterm-256color"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

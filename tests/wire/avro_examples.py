@@ -63,6 +63,11 @@ FLAT: list[tuple[Avro, Any]] = [
         {"m": b"\x04\xd2", "o": b"\xff\x01", "q": b"\0" * 6 + b"\x07", "t": 19_000, "u": 10**15, "p": {"x": 0.5, "s": "ä"},
          "r": {"x": -0.0, "s": None}},
     ),
+    (
+        record(("c", {"type": "int", "logicalType": "time-millis"}), ("k", ["null", {"type": "long", "logicalType": "time-micros"}]),
+               ("d", "double")),
+        {"c": 86_399_999, "k": 5, "d": 0.5},
+    ),
 ]  # fmt: skip
 NESTED: list[tuple[Avro, Any]] = [
     (

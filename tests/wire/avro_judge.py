@@ -5,13 +5,13 @@ code they deserve. The rules, in the order in which they are applied:
 
 - The frame: null TOMBSTONE, no bytes EMPTY_VALUE, a first byte that is not zero BAD_MAGIC, under six bytes SHORT_FRAME.
 - Then the record from its first byte to its last; the first fault met is its code. What ends too early is TRUNCATED,
-  what is left TRAILING_BYTES. A varint beyond 64 bits is TOO_LARGE; an int beyond 32 OUT_OF_RANGE. A length below zero
-  or above 2**26 is TOO_LARGE, a count below zero or above that TOO_MANY_ITEMS, and either of them beyond the record's
-  end TRUNCATED. BAD_UNION, BAD_ENUM, BAD_BOOLEAN and BAD_UTF8 say what they say; a decimal of no bytes, or of more
-  digits than its precision, is BAD_DECIMAL.
+  what is left TRAILING_BYTES. A varint beyond 64 bits is TOO_LARGE; an int beyond 32 OUT_OF_RANGE, and so is a time of
+  day that no day has. A length below zero or above 2**26 is TOO_LARGE, a count below zero or above that
+  TOO_MANY_ITEMS, and either of them beyond the record's end TRUNCATED. BAD_UNION, BAD_ENUM, BAD_BOOLEAN and BAD_UTF8
+  say what they say; a decimal of no bytes, or of more digits than its precision, is BAD_DECIMAL.
 - For a matrix the wanted fields are judged as numbers while they are read (NULL_FIELD, NON_FINITE, OUT_OF_RANGE,
-  WRONG_TYPE, WRONG_DIMENSION for an array of another length), and text and decimals that are not wanted are passed
-  over unseen.
+  WRONG_TYPE, WRONG_DIMENSION for an array of another length), and text, decimals and times of day that are not
+  wanted are passed over unseen; a wanted time of day is any number.
 """
 
 from __future__ import annotations
@@ -169,9 +169,9 @@ class Cursor:
             case "int":
                 if not -(2**31) <= (number := self.long()) < 2**31:
                     raise Fault("OUT_OF_RANGE")
-                return number
+                return self._time_of_day(schema, number, seen)
             case "long":
-                return self.long()
+                return self._time_of_day(schema, self.long(), seen)
             case "float":
                 return struct.unpack("<f", self.take(4))[0]
             case "double":
@@ -199,6 +199,12 @@ class Cursor:
             if not found or abs(number) >= 10 ** schema["precision"]:
                 raise Fault("BAD_DECIMAL")
         return found
+
+    def _time_of_day(self, schema: Avro, number: int, seen: bool) -> int:
+        units = {"time-millis": 1000, "time-micros": 10**6}.get(self.types.logical(schema))
+        if seen and units and not 0 <= number < 24 * 60 * 60 * units:
+            raise Fault("OUT_OF_RANGE")
+        return number
 
     def _union(self, schema: Avro, seen: bool) -> Any:
         if not 0 <= (index := self.long()) < len(schema):
@@ -395,7 +401,7 @@ class _Numbers:
             raw = self.cursor.read(schema)
             number = int.from_bytes(raw, "big", signed=True)
             return Fraction(number, 10 ** self.types.whole(schema).get("scale", 0))
-        value = self.cursor.read(schema)
+        value = self.cursor.read(schema, seen=False)  # a time of day is any number
         if isinstance(value, Branch):
             kind, value = self.types.kind(schema[value.index]), value.value
             if kind == "null":

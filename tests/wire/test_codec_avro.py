@@ -645,6 +645,30 @@ def test_dates_and_times_become_arrows_own() -> None:
     )
 
 
+def test_a_time_outside_its_day_is_out_of_range() -> None:
+    """Arrow has no place for one, so the record is at fault and the others stay."""
+    millis, micros = (
+        {"type": "int", "logicalType": "time-millis"},
+        {"type": "long", "logicalType": "time-micros"},
+    )
+    schema = record(
+        ("m", millis), ("u", ["null", micros]), ("a", {"type": "array", "items": millis})
+    )
+    plain = record(("m", "int"), ("u", ["null", "long"]), ("a", {"type": "array", "items": "int"}))
+    day = 24 * 60 * 60 * 1000
+    good = [(0, None, []), (day - 1, day * 1000 - 1, [0, day - 1])]
+    bad = [(day, None, []), (-1, None, []), (0, -1, []), (0, day * 1000, []), (0, 0, [5, day])]
+    rows = [dict(zip("mua", row, strict=True)) for row in (good[0], *bad, good[1])]
+    raw = values(*(written(plain, row) for row in rows))
+    decoded = decoder(schema).columns(raw)
+    decoded.batch.validate(full=True)
+    assert words(decoded.codes) == ["OK", *["OUT_OF_RANGE"] * len(bad), "OK"]
+    assert decoded.batch.column("m").cast(pa.int32()).to_pylist() == [0, day - 1]
+    numbers, codes = decoder(schema).matrix(raw, ["m"])
+    assert words(codes) == [*["OK"] * 5, "OUT_OF_RANGE", "OK"]
+    assert numbers[:3, 0].tolist() == [0, day, -1]
+
+
 def test_a_bare_type_is_one_column() -> None:
     for schema, given_ in (("long", 7), (["null", "string"], None), ("string", "key")):
         raw = values(written(schema, given_))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from faults.attempt import Attempt, Ending, Plan
+from faults.disks import small
 from faults.lab import Lab
 
 QUESTION = "does a trainer whose disk is full say so, and go on where there is room?"
@@ -36,15 +34,3 @@ def spill(lab: Lab) -> Iterator[Attempt | Ending]:
         attempt.counted = True
     yield attempt
     yield run.ending(unkilled)
-
-
-@contextmanager
-def small(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A disk of so much memory."""
-    folder.mkdir()
-    size = f"size={mebibytes}m"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)

@@ -89,15 +89,16 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        """The last line of it, which for our commands is the one error."""
-        lines = [line for line in self.errors.splitlines() if line.strip()]
+        """The last line of it, which for our commands is the one error; of a crash the line before Python's stacks."""
+        told, _, _ = self.errors.partition("Fatal Python error: ")
+        lines = [line for line in told.splitlines() if line.strip()]
         return lines[-1] if lines else ""
 
     def state(self) -> str:
         """How it is, or how it has ended, and its last line."""
         code = self.code
         if code is None:
-            return f"process {self.pid} is {'stopped' if self._stopped() else 'alive'}: {process.tail(self.log, 1)}"
+            return f"process {self.pid} is {'stopped' if self.stopped else 'alive'}: {process.tail(self.log, 1)}"
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         return f"ended by {how}: {self.last_words}"
 
@@ -157,9 +158,7 @@ class Child:
         Raises:
             Died: it ended with an error.
         """
-        self.wait_until(
-            lambda: not self.alive or self._stopped(), "SIGSTOP at a failpoint", timeout
-        )
+        self.wait_until(lambda: not self.alive or self.stopped, "SIGSTOP at a failpoint", timeout)
         if self.code:
             raise Died(self.state())
         return self.alive
@@ -212,7 +211,9 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def _stopped(self) -> bool:
+    @property
+    def stopped(self) -> bool:
+        """Whether it is frozen."""
         try:
             return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
         except psutil.Error:

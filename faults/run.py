@@ -40,13 +40,16 @@ class Trainer(Child):
             self.first_commit = round(time.monotonic() - self.started, 3)
 
     def commits(self, timeout: float = PATIENCE) -> bool:
-        """Waits until readers can see a commit of it; False where it has ended before, with nothing left to do.
+        """Waits until readers can see a commit of it; False where it has ended before, with nothing left to do, or where a
+        failpoint has stopped it.
 
         Raises:
             Died: it ended with an error.
         """
         self.wait_until(
-            lambda: self.first_commit is not None or not self.alive, "its first commit", timeout
+            lambda: self.first_commit is not None or not self.alive or self.stopped,
+            "its first commit",
+            timeout,
         )
         self.run.catch_up(self._before)
         if self.code and self.first_commit is None:

@@ -63,7 +63,9 @@ def duels(run: Run, most: int, plan: Plan) -> Iterator[Attempt]:
 
 
 def superseded(older: Trainer, newer: Trainer) -> bool:
-    """Wakes the older one once the newer has committed; False where nothing was left for that one to commit."""
+    """Wakes the older one once the newer has committed; False where that one had nothing left to commit, or was to stop
+    at a phase that it has reached before.
+    """
     if not newer.commits():
         return False
     older.thaw()

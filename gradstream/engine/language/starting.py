@@ -238,7 +238,7 @@ def kept_by(rows: TableQuery | GroupQuery, tasks: Tasks | None) -> tuple[Keeper,
 def joined_key(
     joined: Joined, types: Mapping[str, SqlType], key: str | None
 ) -> tuple[str, SqlType] | None:
-    """Name and type of the column that shows what rows have been joined by.
+    """Name and type of the column that is to show what rows have been joined by; None where it does.
 
     Args:
         types: of the joined rows' columns.
@@ -248,6 +248,8 @@ def joined_key(
         if typed.type is not None:
             return name, typed.type
     if key is None or joined.foreign or key not in joined.viable:
+        return None
+    if all(joint.node.kind == "INNER" for joint in joined.joints):
         return None
     return key, types[key]
 

@@ -241,8 +241,8 @@ def frozen(value: Any) -> Any:
     return value
 
 
-def thawed(value: Any, type_: SqlType | None) -> Any:
-    """The reverse, where the value is of this type."""
+def thawed(value: Any, type_: SqlType) -> Any:
+    """The reverse, for a value of this type, which has no map in it."""
     if value is None or not isinstance(type_, Array | Struct):
         return value
     if isinstance(type_, Array):

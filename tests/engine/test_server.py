@@ -205,6 +205,13 @@ def test_a_push_query_joins_topics_of_as_many_partitions_only(engine: Any, uniqu
         rows(engine.client, f"{select} EMIT CHANGES;")
     with pytest.raises(GradstreamError, match=re.escape(why)):
         engine.client.execute(f"CREATE STREAM {first}_C AS {select};")
+    with pytest.raises(GradstreamError, match=f"`{first}_3` partitions = 3; `{first}_4` part"):
+        engine.client.execute(  # none of the topics is there yet
+            f"CREATE STREAM {first}_3 WITH (PARTITIONS=3) AS SELECT * FROM {first};"
+            f"CREATE STREAM {first}_4 (K STRING KEY, V INT) WITH (KAFKA_TOPIC='{first}_4', FORMAT='JSON', PARTITIONS=4);"
+            f"CREATE STREAM {first}_J AS SELECT {first}_3.K, {first}_4.V FROM {first}_3 "
+            f"JOIN {first}_4 WITHIN 1 SECOND ON {first}_3.K = {first}_4.K;"
+        )
 
 
 def test_a_command_that_was_never_given_is_not_waited_for(engine: Any) -> None:

@@ -143,6 +143,36 @@ def finals(services: Services, sink: str) -> list[tuple[bytes, int]]:
     return sorted((key[:3], value["S"]) for key, value in committed(services, sink) if key)
 
 
+def test_all_windows_of_a_key_are_in_the_partition_of_the_key(
+    start_engine: Callable[..., Any], services: Services, unique: Unique, eventually: Eventually
+) -> None:
+    engine = start_engine()
+    source, sink, plain = (unique(name).upper() for name in "SWP")
+    made(
+        engine,
+        f"CREATE STREAM {source} (K STRING KEY, V INT) WITH (KAFKA_TOPIC='{source}', FORMAT='JSON', PARTITIONS=5);"
+        f"CREATE TABLE {sink} WITH (KAFKA_TOPIC='{sink}') AS SELECT K, SUM(V) AS S FROM {source} "
+        "WINDOW TUMBLING (SIZE 1 SECOND) GROUP BY K;"
+        f"CREATE STREAM {plain} WITH (KAFKA_TOPIC='{plain}') AS SELECT * FROM {source};",
+    )
+    keys = [f'"k{n}"' for n in range(10)]
+    put(services, source, *((key, {"V": 1}, 1000 * at) for at in range(6) for key in keys))
+    assert eventually(lambda: len(committed(services, sink)) == 60)
+    assert eventually(lambda: len(committed(services, plain)) == 60)
+    places = {topic: set[tuple[bytes, int]]() for topic in (sink, plain)}
+    with open_log_reader(services, dict.fromkeys(end_offsets(services, sink), EARLIEST) | dict.fromkeys(end_offsets(services, plain), EARLIEST)) as reader:  # fmt: skip
+        deadline, seen = time.monotonic() + 30, 0
+        while seen < 120:
+            assert time.monotonic() < deadline
+            records = reader.fetch(1000, 0.1)
+            seen += len(records)
+            for row, key in enumerate(records.key.to_pylist()):
+                topic = records.topics[records.topic[row]]
+                places[topic].add((key[:4], int(records.partition[row])))
+    assert len(places[plain]) == 10
+    assert places[sink] == places[plain]
+
+
 def consumed(engine: Any, sink: str) -> int:
     """How many records the sink's query has committed as read, over all its topics and partitions."""
     (described,) = engine.client.execute(f"DESCRIBE {sink} EXTENDED;")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from gradstream.engine.catalog import Format
@@ -14,11 +17,21 @@ _ALL = 0xFFFFFFFF
 
 
 def key_partitions(format_: Format, keys: pa.RecordBatch, count: int) -> list[int]:
-    """The partition, below ``count``, of each of the keys."""
-    written = serdes.moved_key_encoder(format_, keys.schema).encode(keys).to_pylist()
-    return [(murmur2(key or b"") & 0x7FFFFFFF) % count for key in written]
+    """The partition, below ``count``, of each of the keys, by their columns."""
+    written = serdes.moved_key_encoder(format_, keys.schema).encode(keys)
+    places: list[int] = partitions_of(written, count).tolist()
+    return places
 
 
+def partitions_of(keys: pa.BinaryArray, count: int) -> npt.NDArray[np.int32]:
+    """The partition, below ``count``, of each of n keys, int32 (n,); -1 for none, of which the producer decides."""
+    places = [
+        -1 if key is None else (murmur2(key) & 0x7FFFFFFF) % count for key in keys.to_pylist()
+    ]
+    return np.array(places, np.int32)
+
+
+@lru_cache(1 << 16)
 def murmur2(data: bytes) -> int:
     """As Java's ``Utils.murmur2``, without a sign."""
     whole = len(data) & ~3

@@ -19,9 +19,11 @@ import pyarrow as pa
 
 from gradstream import failpoints
 from gradstream.config import Services
+from gradstream.engine import catalog
 from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.rows.changelog import Changelog
-from gradstream.engine.rows.pipeline import Output, Pipeline
+from gradstream.engine.rows.partitioner import partitions_of
+from gradstream.engine.rows.pipeline import Output, Pipeline, unwindowed
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server.interleaved import Interleaved
 from gradstream.engine.server.restoring import restore
@@ -402,7 +404,7 @@ class PersistentQuery:
 
     def _send(self, records: Records, output: Output, writer: Writer) -> None:
         if len(output.values):
-            send(writer, self.sink.topic, self._sink_partitions, records, output)
+            send(writer, self.sink, self._sink_partitions, records, output)
         if output.log:
             writer.send(self.around.log_topic, pa.array(output.log, pa.binary()))
         self._rows += len(records)
@@ -479,19 +481,24 @@ class PersistentQuery:
 
 
 def send(
-    writer: Writer, topic: str, partition_count: int, records: Records, output: Output
+    writer: Writer, sink: catalog.Source, partition_count: int, records: Records, output: Output
 ) -> None:
-    """Hands output over: a record with a key goes where the key hashes to, one without stays in its partition."""
+    """Hands output over: a record with a key goes where the key hashes to, one without stays in its partition.
+
+    All windows of a key are in one partition: it hashes without its window, as in Kafka Streams.
+    """
     partitions_ = None
     no_key = np.asarray(output.keys.is_null())
-    if no_key.any() and partition_count > 1:
+    if sink.window is not None and partition_count > 1:
+        partitions_ = partitions_of(unwindowed(output.keys, sink.window)[0], partition_count)
+    elif no_key.any() and partition_count > 1:
         own = records.partition[output.rows] % partition_count
         partitions_ = np.where(no_key, own, -1).astype(np.int32)
     headers: list[Headers] = []
     if records.headers is not no_headers:
         headers = [records.headers(row) for row in output.rows.tolist()]
     writer.send(
-        topic,
+        sink.topic,
         output.values,
         None if no_key.all() else output.keys,
         output.timestamps,

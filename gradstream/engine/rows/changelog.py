@@ -14,13 +14,15 @@ import base64
 import decimal
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import pyarrow as pa
 
 from gradstream.engine.language.state import Keeper, Store
+from gradstream.engine.language.stateful import Kept
 from gradstream.errors import DataError
 
 SUFFIX = "-changelog"
@@ -98,24 +100,49 @@ def written(value: Any) -> bytes:
     Raises:
         TypeError: no query keeps such a value.
     """
-    return json.dumps(_plain(value), separators=(",", ":")).encode()
+    return _text(value).encode()
 
 
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | str | float):
-        return value
-    if isinstance(value, tuple):
-        return [_plain(of) for of in value]
-    if isinstance(value, list):
-        return {"list": [_plain(of) for of in value]}
-    if isinstance(value, dict):
-        return {"map": [[_plain(key), _plain(of)] for key, of in value.items()]}
-    if isinstance(value, decimal.Decimal):
-        return {"decimal": str(value)}
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, frozenset):
-        return {"set": sorted((_plain(of) for of in value), key=json.dumps)}
+def _text(value: Any) -> str:
+    """In one pass, since a query that keeps many keys spends much of its time here; most values are of a type below."""
+    return (_TEXTS.get(type(value)) or _text_of_kind(value))(value)
+
+
+def _items(values: Iterable[Any]) -> str:
+    return f"[{','.join([(_TEXTS.get(type(of)) or _text_of_kind(of))(of) for of in values])}]"
+
+
+def _float(value: float) -> str:
+    if math.isfinite(value):
+        return float.__repr__(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda value: "null",
+    bool: lambda value: "true" if value else "false",
+    int: int.__repr__,
+    float: _float,
+    str: encode_basestring_ascii,
+    tuple: _items,
+    Kept: _items,
+    list: lambda value: f'{{"list":{_items(value)}}}',
+    dict: lambda value: f'{{"map":[{",".join(map(_items, value.items()))}]}}',
+    decimal.Decimal: lambda value: f'{{"decimal":"{value}"}}',
+    bytes: lambda value: f'{{"bytes":"{base64.b64encode(value).decode()}"}}',
+    frozenset: lambda value: f'{{"set":[{",".join(sorted(map(_text, value)))}]}}',
+}
+
+
+def _text_of_kind(value: Any) -> Callable[[Any], str]:
+    """How a value of a subclass is written.
+
+    Raises:
+        TypeError: no query keeps such a value.
+    """
+    for kind, text in _TEXTS.items():
+        if isinstance(value, kind):
+            return text
     raise TypeError(f"{type(value).__name__} has no form in a changelog")
 
 

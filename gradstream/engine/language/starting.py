@@ -11,6 +11,7 @@ import pyarrow as pa
 from gradstream.engine.catalog import Format, WindowedKey
 from gradstream.engine.language.analyze import WINDOW_BOUNDS, Typed
 from gradstream.engine.language.evaluation import Output, Timed
+from gradstream.engine.language.grouped_columns import GroupedColumns
 from gradstream.engine.language.grouping import Grouped
 from gradstream.engine.language.joining import Joined, Joint
 from gradstream.engine.language.joins import (
@@ -104,7 +105,7 @@ def starter(
         if not isinstance(projected, Grouped):
             last = Projection(projected.columns, keys, values, time)
             return TableQuery(projected.columns, table, projected.where, last)
-        return GroupQuery(
+        return GroupedColumns(
             projected.columns,
             table,
             projected.where,

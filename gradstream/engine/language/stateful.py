@@ -327,14 +327,19 @@ class GroupQuery:
         """What changes of the source make of the groups."""
         if self.where is not None:
             changes = changes.some(*passing(self.where, self.types, changes, errors))
-        grown = self._grown(changes, errors)
-        made = self._shown(grown)
-        windows = grown.windows if self.groups.windowed else None
+        made, windows = self._made(changes, errors)
         if self.having is not None:
             which, signs = passing(self.having, self.shown, made, errors)
             made = made.some(which, signs)
             windows = None if windows is None else [windows[n] for n in which.tolist()]
         return self.projection(made, errors, windows)
+
+    def _made(
+        self, changes: Changes, errors: list[RowError]
+    ) -> tuple[Changes, list[Window] | None]:
+        """Changes of the groups, and their windows if they have some."""
+        grown = self._grown(changes, errors)
+        return self._shown(grown), grown.windows if self.groups.windowed else None
 
     def _grown(self, changes: Changes, errors: list[RowError]) -> Grown:
         rows = Rows(changes.batch, changes.timestamps, None, self.types)

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from gradstream.engine.language.casts import fit_decimal, is_numeric, wrap
+from gradstream.engine.language.functions import running
 from gradstream.engine.language.functions.registry import NoOverload
+from gradstream.engine.language.functions.running import Running
 from gradstream.engine.types import (
     BIGINT,
     BOOLEAN,
@@ -49,6 +51,7 @@ class Aggregate:
         undo: the reverse of ``add``, None where there is none.
         plain: whether ksqlDB keeps it as one plain value, which any format can hold.
         newest: of what is kept, the largest number of a row (see number_after), -1 for none; None where rows have none.
+        running: the same as ``add`` and ``result`` of many rows at once, None where there is no such function.
         constants: how many of the call's arguments, the last ones, are constants that went into the function.
     """
 
@@ -60,6 +63,7 @@ class Aggregate:
     undo: Callable[..., State] | None = None
     plain: bool = True
     newest: Callable[[State], int] | None = None
+    running: Running | None = None
     constants: int = 0
 
 
@@ -80,7 +84,7 @@ def _count(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
     def undo(kept: int, value: Any = 0) -> int:
         return kept if value is None else kept - 1
 
-    return Aggregate(BIGINT, 0, add, same, lambda a, b: a + b, undo)
+    return Aggregate(BIGINT, 0, add, same, lambda a, b: a + b, undo, running=running.count)
 
 
 def _adder(type_: SqlType) -> Callable[[Any, Any], Any] | None:
@@ -105,7 +109,8 @@ def _sum(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
     def undo(kept: Any, value: Any) -> Any:
         return kept if value is None else plus(kept, -value)
 
-    return Aggregate(types[0], _zero(types[0]), add, same, plus, undo)
+    total = running.total(types[0])
+    return Aggregate(types[0], _zero(types[0]), add, same, plus, undo, running=total)
 
 
 def _zero(type_: SqlType) -> Any:
@@ -162,6 +167,7 @@ def _average(types: list[SqlType], constants: list[Any]) -> Aggregate | None:
         lambda a, b: (plus(a[0], b[0]), a[1] + b[1]),
         undo,
         plain=False,
+        running=running.average(types[0]),
     )
 
 
@@ -178,7 +184,9 @@ def _extreme(better: Callable[[Any, Any], Any]) -> Binder:
                 return kept
             return value if kept is None else better(kept, value)
 
-        return Aggregate(types[0], None, add, same, add)
+        step = running.greatest if better is max else running.least
+        at_once = running.extreme(step, types[0])
+        return Aggregate(types[0], None, add, same, add, running=at_once)
 
     return bind
 

@@ -246,8 +246,15 @@ class Server:
                 from gradstream.engine.server.rest import Rest
                 from gradstream.engine.server.runtime import Engine
 
-            engine = Engine(self.services, self.service_id, self.properties, on_fatal=self._fatal)
-            self.engine, self.rest = engine, Rest(engine, self.listener.limits)
+            limits = self.listener.limits
+            engine = Engine(
+                self.services,
+                self.service_id,
+                self.properties,
+                on_fatal=self._fatal,
+                limits=limits,
+            )
+            self.engine, self.rest = engine, Rest(engine, limits)
             self.listener.handler = self.rest
             engine.start(self.listener.url)
         except GradstreamError as error:

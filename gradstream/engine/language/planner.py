@@ -32,7 +32,7 @@ from gradstream.engine.language.projection import (
     project,
     split_keys,
 )
-from gradstream.engine.language.pulling import check_where
+from gradstream.engine.language.pulling import check_where, keys_asked
 from gradstream.engine.language.query import Evaluate, QueryPlan, Step
 from gradstream.engine.language.schema_rules import check_format, check_no_maps
 from gradstream.engine.language.settings import (
@@ -755,6 +755,8 @@ class Planner:
         made = {column.name: column for column in plan.output}
         output = tuple(made[item.name] for item in projected.items)
         plan = replace(plan, output=output)
+        if query.emit is None and source.kind == "table":
+            plan = replace(plan, keys=keys_asked(query.where, source))
         return actions.StartQuery(self.text, plan, "push" if query.emit else "pull")
 
     def check_pulled(self, projected: Projected) -> None:

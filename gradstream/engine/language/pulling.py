@@ -7,6 +7,7 @@ the key equal to something is a look-up, one that bounds a single key of text is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from gradstream.engine.catalog import Column, Source
 from gradstream.engine.language import tree
@@ -58,6 +59,41 @@ def check_where(
         single = len(keys) == 1 and source.key_columns[0].type == STRING and source.window is None
         if bounded and not (ranges and single and len(alternatives) == 1):
             raise _refused(_NO_SCAN, query, text)
+
+
+def keys_asked(where: tree.Expression | None, source: Source) -> tuple[tuple[Any, ...], ...] | None:
+    """The keys of all rows that can pass a condition, None where it does not tell.
+
+    Only constants that are equal to a key in one way count: texts, whole numbers, truth.
+    """
+    keys = {column.name: column for column in source.key_columns}
+    try:
+        alternatives = [] if where is None else _alternatives(where, False)
+    except OverflowError:
+        return None
+    found = []
+    for alternative in alternatives:
+        known: dict[str, Any] = {}
+        for node in alternative:
+            if (compared := _compared(node, keys)) is None:
+                continue
+            column, operator, value = compared
+            if operator == "=" and isinstance(value, tree.Constant):
+                kinds = _EXACT.get(str(column.type), ())
+                if value.kind in kinds:
+                    known[column.name] = value.value
+        if len(known) < len(keys):
+            return None
+        found.append(tuple(known[name] for name in keys))
+    return tuple(dict.fromkeys(found)) or None
+
+
+_EXACT = {
+    "STRING": ("STRING",),
+    "INTEGER": ("INTEGER", "BIGINT"),
+    "BIGINT": ("INTEGER", "BIGINT"),
+    "BOOLEAN": ("BOOLEAN",),
+}
 
 
 def _is_on(properties: Mapping[str, object], name: str) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,7 @@ class QueryPlan:
         evaluate: (batch, timestamps int64 (n,) of the records, null_values bool (n,) or None) -> Evaluated.
         parts: of a join, what is read of each of ``sources``: (columns, pseudo); empty for a query over one source.
         start: for a query that keeps something of the rows it has seen: makes ``evaluate`` with nothing kept yet.
+        keys: of a pull query over a table, the keys of all rows that can pass its condition, None where any can.
     """
 
     query_id: str
@@ -113,6 +114,7 @@ class QueryPlan:
     evaluate: Evaluate = field(compare=False, repr=False)
     start: Start | None = field(default=None, compare=False, repr=False)
     parts: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = ()
+    keys: tuple[tuple[Any, ...], ...] | None = None
 
     def part(self, number: int) -> QueryPlan:
         """The plan as the input of one source sees it."""

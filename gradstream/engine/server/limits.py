@@ -26,6 +26,8 @@ class Limits:
         statement: of one statement.
         statements: in one request.
         depth: levels to which an expression may nest; more than 100 the planner cannot take.
+        kept: of what one push query keeps of the rows that it has seen.
+        looked_up: of the tables, all together, that are kept for pull queries.
     """
 
     body: int = 1 << 20
@@ -39,6 +41,8 @@ class Limits:
     statement: int = 1 << 20
     statements: int = 5000
     depth: int = 100
+    kept: int = 128 << 20
+    looked_up: int = 256 << 20
 
     def with_(self, texts: Iterable[str]) -> Limits:
         """These limits with others in their place, each as ``NAME=VALUE``.

@@ -56,6 +56,7 @@ MAX_ABORTS = 7  # in a row, over about 13 s
 
 Source: TypeAlias = Reader | Interleaved
 State = Literal["RUNNING", "PAUSED", "ERROR", "TERMINATED"]
+Phase = Literal["idle", "computing", "committing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class PersistentQuery:
     Attributes:
         state: RUNNING also while it waits for a broker or registry that is away; ``trouble`` tells.
         failure: why it is in ERROR.
+        phase: of its transaction; idle where none is open.
+        settled: how many transactions have come to their end, whichever it was.
     """
 
     def __init__(
@@ -143,6 +146,8 @@ class PersistentQuery:
         self.state: State = "RUNNING"
         self.failure: str | None = None
         self.trouble: str | None = None
+        self.phase: Phase = "idle"
+        self.settled = 0
         self.counts = Counts()
         self._topic_ids = dict(topic_ids or {})
         self._superseded = superseded
@@ -305,6 +310,7 @@ class PersistentQuery:
     def _loop(self, reader: Source, writer: Writer) -> None:
         self._rebalances = 0
         self._nothing_is_open()
+        self._settle()
         try:
             while not self._stop.is_set():
                 try:
@@ -324,6 +330,10 @@ class PersistentQuery:
 
     def _nothing_is_open(self) -> None:
         self._began, self._rows = None, 0
+
+    def _settle(self) -> None:
+        self.settled += 1
+        self.phase = "idle"
 
     def _turn(self, reader: Source, writer: Writer) -> None:
         """One chunk. Under load its output is made while the transaction before it is committed."""
@@ -349,13 +359,16 @@ class PersistentQuery:
         self._end_commit()
         if output is not None:
             if self._began is None:
-                writer.begin()
-                self._began = time.monotonic()
+                self._begin(writer)
             self._send(records, output, writer)
         elif self._began is None and self._passed_markers(reader):
-            writer.begin()
-            self._began = time.monotonic()
+            self._begin(writer)
         self._commit_when_due(reader, writer, drained=len(records) < DRAINED)
+
+    def _begin(self, writer: Writer) -> None:
+        self.phase = "computing"
+        writer.begin()
+        self._began = time.monotonic()
 
     def _commit_when_due(self, reader: Source, writer: Writer, *, drained: bool) -> None:
         """A transaction ends when no more records are at hand: early where they are few, late under load."""
@@ -425,6 +438,7 @@ class PersistentQuery:
 
     def _begin_commit(self, reader: Source, writer: Writer) -> None:
         """Start to commit what has been sent; until _end_commit() the writer is not to be touched."""
+        self.phase = "committing"
         for change in self.changelog.take_changes():
             writer.send(change.topic, change.values, change.keys)
         stands, group = reader.position(), reader.group_metadata()
@@ -444,6 +458,7 @@ class PersistentQuery:
         commit.check()
         self._stands, self._kept_chunks = commit.stands, commit.chunks
         self.counts.commits += 1
+        self._settle()
         self.trouble = None
         self._aborts = 0
         for at in commit.stands:
@@ -465,6 +480,7 @@ class PersistentQuery:
         """
         self._stands = None
         self._nothing_is_open()
+        self._settle()
         owned = reader.assignment()
         committed = reader.committed()
         target = {}

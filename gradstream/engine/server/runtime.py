@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -30,8 +31,10 @@ from gradstream.engine.language.actions import (
 from gradstream.engine.rows import pipeline, processing_log, serdes
 from gradstream.engine.rows.processing_log import topic_name
 from gradstream.engine.server.command_log import Command, CommandLog
+from gradstream.engine.server.limits import Limits
 from gradstream.engine.server.queries import PersistentQuery, Surroundings
 from gradstream.engine.server.restoring import make_topics
+from gradstream.engine.server.tables import Tables
 from gradstream.engine.server.transient import TransientQuery
 from gradstream.errors import ConfigError, GradstreamError, RetryError, SqlError
 from gradstream.wire import kafka
@@ -113,6 +116,7 @@ class Engine:
         service_id: engines with different ones share nothing; also the first part of group and topic names.
         properties: server properties over the defaults.
         registry: where schemas are, if not in the one of ``services``.
+        limits: of what queries of clients may take.
 
     All public methods may be called from any thread; statements run one request after the other.
     """
@@ -124,8 +128,10 @@ class Engine:
         properties: Mapping[str, object] | None = None,
         on_fatal: Callable[[str], None] = lambda why: None,
         registry: Registry | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.services = services
+        self.limits = limits or Limits()
         self.service_id = service_id
         self.defaults = {**DEFAULTS, "ksql.service.id": service_id, **(properties or {})}
         self.registry = registry or Registry(services.schema_registry_url)
@@ -136,6 +142,7 @@ class Engine:
         self.cluster_id = ""
         self.statuses: dict[str, tuple[str, str, str | None]] = {}
         self.lock = threading.RLock()
+        self.tables = Tables(services, self.registry, self.limits.looked_up)
         self._log = CommandLog(services, service_id)
         self._on_fatal = on_fatal
         self._ended: list[PersistentQuery] = []  # by the last command of the log that was replayed
@@ -202,6 +209,7 @@ class Engine:
         deadline = time.monotonic() + timeout
         for query in queries:
             query.join(max(0.0, deadline - time.monotonic()))
+        self.tables.close()
         if self._inserter:
             self._inserter.close(timeout=0.3)
         self._log.close()
@@ -533,6 +541,7 @@ class Engine:
         ended = self._forget_writers(source)
         for query in ended:
             query.join(10.0)
+        self.tables.forget(source.topic)
         self._delete_changelogs(ended)
         plan.apply(action, self.catalog)
         if action.delete_topic:
@@ -606,6 +615,7 @@ class Engine:
                 np.array(timestamps, np.int64),
             )
             self._inserter.flush(10.0)
+            self.tables.distrust(topic)
             if self._inserter.failed > failed:
                 why = self._inserter.first_failure
                 self._inserter = None
@@ -677,35 +687,50 @@ class Engine:
             and not _holds(merged, "ksql.query.pull.stream.enabled")
         ):
             raise SqlError("PULL_DISABLED", _NO_PULL)
+        scalable = self._is_scalable(action, merged)
+        name = "SCALABLE_PUSH_QUERY" if scalable else "transient"
+        query_id = f"{name}_{source.name}_{next(self._transient_numbers)}"
+        action = _with_id(action, query_id)
         if action.kind == "pull" and source.kind == "table":
-            self._check_queryable(source)
+            query = self._looking_up(action, properties)
+        else:
+            query = self._reading(action, properties, merged, scalable)
+        self.transient[query_id] = query
+        return query
+
+    def _looking_up(self, action: StartQuery, properties: Mapping[str, object]) -> TransientQuery:
+        """A pull query over a table."""
+        source = action.query.source
+        writer = next((of for of in self.writes(source) if of.action.creates_sink), None)
+        if writer is None and not source.is_source:
+            raise SqlError(
+                "NOT_QUERYABLE",
+                f"The `{source.name}` table isn't queryable. To derive a queryable table, you can do 'CREATE TABLE "  # noqa: S608
+                f"QUERYABLE_{source.name} AS SELECT * FROM {source.name}'. See https://cnfl.io/queries for more info.",
+            )
+        look_up = partial(self.tables.records, source, writer)
+        return TransientQuery(action, self._around, {}, None, dict(properties), look_up=look_up)
+
+    def _reading(
+        self,
+        action: StartQuery,
+        properties: Mapping[str, object],
+        merged: Mapping[str, object],
+        scalable: bool,
+    ) -> TransientQuery:
+        """A query that reads the topics of its sources."""
         topics = list(dict.fromkeys(of.topic for of in action.query.sources))
         pulls = action.kind == "pull"
         ends = self._offsets(kafka.end_offsets, topics) if pulls else None
         newest = not pulls and _reset(merged) == "latest"
         offsets = self._offsets(kafka.end_offsets if newest else kafka.begin_offsets, topics)
-        scalable = self._is_scalable(action, merged)
-        name = "SCALABLE_PUSH_QUERY" if scalable else "transient"
-        query_id = f"{name}_{source.name}_{next(self._transient_numbers)}"
-        action = _with_id(action, query_id)
-        query = TransientQuery(action, self._around, offsets, ends, dict(properties), scalable)
-        self.transient[query_id] = query
-        return query
+        kept = None if pulls else self.limits.kept
+        return TransientQuery(action, self._around, offsets, ends, dict(properties), scalable, kept)
 
     def _offsets(
         self, ask: Callable[[Services, str], dict[TopicPartition, int]], topics: Iterable[str]
     ) -> dict[TopicPartition, int]:
         return {at: offset for topic in topics for at, offset in ask(self.services, topic).items()}
-
-    def _check_queryable(self, source: Source) -> None:
-        """A table is looked up in if a query keeps it, or if it was declared as a source to be looked up in."""
-        if source.is_source or any(of.action.creates_sink for of in self.writes(source)):
-            return
-        raise SqlError(
-            "NOT_QUERYABLE",
-            f"The `{source.name}` table isn't queryable. To derive a queryable table, you can do 'CREATE TABLE "  # noqa: S608
-            f"QUERYABLE_{source.name} AS SELECT * FROM {source.name}'. See https://cnfl.io/queries for more info.",
-        )
 
     def _is_scalable(self, action: StartQuery, properties: Mapping[str, object]) -> bool:
         """Whether ksqlDB would have the query that writes the source pass its rows on: from now on, over one source.
@@ -725,7 +750,7 @@ class Engine:
         pull = kind == "pull"
         name = "ksql.query.pull.max.concurrent.requests" if pull else "ksql.max.push.queries"
         most = self._number(name)
-        if sum((of.ends is not None) == pull for of in list(self.transient.values())) >= most:
+        if sum(of.pulls == pull for of in list(self.transient.values())) >= most:
             raise RetryError(
                 "TOO_MANY_PULL_QUERIES" if pull else "TOO_MANY_QUERIES",
                 f"Maximum number of {kind} queries exceeded: {most} are open already; close one, or start the engine "

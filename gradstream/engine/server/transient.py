@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from gradstream.engine import types
 from gradstream.engine.language.actions import StartQuery
@@ -19,10 +18,11 @@ from gradstream.engine.rows.processing_log import Logger
 from gradstream.engine.server import entities
 from gradstream.engine.server.interleaved import Interleaved
 from gradstream.engine.server.queries import IDLE_SECONDS, Surroundings
+from gradstream.engine.server.weighing import Scales
 from gradstream.wire.reader import Reader, open_log_reader
-from gradstream.wire.records import Headers, Records, TopicPartition
+from gradstream.wire.records import Records, TopicPartition
 
-CHUNK = 16384  # records that are read, or keys that are shown, at once
+LookUp: TypeAlias = Callable[[Iterable[tuple[Any, ...]] | None, Callable[[], bool]], list[Records]]
 
 
 class Tombstone(list[Any]):
@@ -35,27 +35,40 @@ class Shown:
     Args:
         scalable: rows without key or value are passed over, as by what ksqlDB calls a scalable push query.
         partitions: of the left-most source.
+        limit: bytes that what it keeps may take, None for any.
     """
 
     def __init__(
-        self, plan: QueryPlan, around: Surroundings, scalable: bool = False, partitions: int = 1
+        self,
+        plan: QueryPlan,
+        around: Surroundings,
+        scalable: bool = False,
+        partitions: int = 1,
+        limit: int | None = None,
     ) -> None:
         self.plan, self.scalable = plan, scalable
         logger = Logger(plan.query_id, around.include_rows)
         self.inputs = Inputs(plan, around.registry, logger, partitions)
         self.needs_headers = self.inputs.needs_headers
+        self.scales = None if limit is None else Scales(self.inputs.keepers, limit)
         # A table's rows, and those of groups, come as changes; those of a stream and a table joined do not.
         kinds = [source.kind for source in plan.sources]
         self.makes_table = plan.start is not None and (kinds[0] == "table" or "table" not in kinds)
 
     def rows(self, records: Records) -> list[list[Any]]:
-        """The rows as JSON values."""
+        """The rows as JSON values.
+
+        Raises:
+            DataError: STATE_TOO_LARGE.
+        """
         if not len(records):
             return []
         found: list[list[Any]] = []
         for _, some, input_ in self.inputs.runs(records):
             answer, places, _ = input_.evaluate(some)
             found += self._shown(some, answer, places)
+        if self.scales:
+            self.scales.check()
         return found
 
     def _shown(
@@ -85,7 +98,9 @@ class TransientQuery:
 
     Attributes:
         offsets: where each partition begins.
-        ends: for a pull query, where each partition ends.
+        ends: for a pull query over a stream, where each partition ends.
+        kept: bytes that what a push query keeps may take.
+        look_up: for a pull query over a table, finds the records of keys, or of all: see tables.Table.records().
         ended: why there are no more rows: ``Limit Reached`` or ``Query Completed``; None while there may be.
     """
 
@@ -95,6 +110,8 @@ class TransientQuery:
     ends: dict[TopicPartition, int] | None
     properties: dict[str, object] = field(default_factory=dict)
     scalable: bool = False
+    kept: int | None = None
+    look_up: LookUp | None = None
     ended: str | None = None
     _log: Reader | None = None
     _reader: Reader | Interleaved | None = None
@@ -109,7 +126,11 @@ class TransientQuery:
     @property
     def looks_up(self) -> bool:
         """Whether it is a pull query over a table."""
-        return self.ends is not None and self.action.query.source.kind == "table"
+        return self.look_up is not None
+
+    @property
+    def pulls(self) -> bool:
+        return self.looks_up or self.ends is not None
 
     def stop(self) -> None:
         """Asks it to end, from any thread."""
@@ -125,15 +146,20 @@ class TransientQuery:
             return []
         if self._shown is None:
             left_most = self.action.query.source.topic
-            partitions = sum(topic == left_most for topic, _ in self.offsets)
-            self._shown = Shown(self.action.query, self.around, self.scalable, partitions)
+            partitions = sum(topic == left_most for topic, _ in self.offsets) or 1
+            self._shown = Shown(
+                self.action.query, self.around, self.scalable, partitions, self.kept
+            )
+        if self.look_up is not None:
+            rows = self._limited(self._table(self.look_up, self._shown))
+            self.ended = self.ended or "Query Completed"
+            return rows
+        if self._log is None:
             self._log = open_log_reader(
                 self.around.services, self.offsets, headers=self._shown.needs_headers
             )
             self._reader = self._ordered(self._log)
         assert self._reader is not None
-        if self.looks_up:
-            return self._limited(self._table(self._reader, self._shown))
         if self.ends is not None:
             records = before(self.ends, self._reader.fetch(max_records, 0.05))
         elif len(records := self._reader.fetch(1, IDLE_SECONDS)):
@@ -155,13 +181,10 @@ class TransientQuery:
         alone = len(query.sources) == 1 and (query.source.kind == "table" or query.start is None)
         return reader if alone else Interleaved(reader, query.sources)
 
-    def _table(self, reader: Reader | Interleaved, shown: Shown) -> list[list[Any]]:
-        """The rows of all keys that a table has, as of when the query was asked."""
-        assert self.ends is not None
-        newest = Newest(shown.needs_headers)
-        while not self._finished():
-            newest.add(before(self.ends, reader.fetch(CHUNK, 0.05)))
-        rows = [row for records in newest.chunks() for row in shown.rows(records)]
+    def _table(self, look_up: LookUp, shown: Shown) -> list[list[Any]]:
+        """The rows of the keys that are asked for, as of when they are."""
+        found = look_up(self.action.query.keys, lambda: self._stopped)
+        rows = [row for records in found for row in shown.rows(records)]
         return [row for row in rows if not isinstance(row, Tombstone)]
 
     def _finished(self) -> bool:
@@ -183,53 +206,6 @@ class TransientQuery:
             self.ended = "Limit Reached"
         self._given += len(rows)
         return rows
-
-
-class Newest:
-    """The newest record of each key of a table's topic."""
-
-    def __init__(self, headers: bool) -> None:
-        self._headers = headers
-        self._records: dict[bytes, tuple[int, int, int, bytes, Headers]] = {}
-        self._topic = ""
-
-    def add(self, records: Records) -> None:
-        """Records after all that were given before; one without a value takes its key away."""
-        columns = zip(records.key.to_pylist(), records.value.to_pylist(), strict=True)
-        for row, (key, value) in enumerate(columns):
-            if key is None:
-                continue
-            self._records.pop(key, None)
-            if value is not None:
-                headers = records.headers(row) if self._headers else []
-                self._topic = records.topics[records.topic[row]]
-                self._records[key] = (
-                    int(records.partition[row]),
-                    int(records.offset[row]),
-                    int(records.timestamp[row]),
-                    value,
-                    headers,
-                )
-
-    def chunks(self) -> list[Records]:
-        """By partition and key, as ksqlDB's stores have them: LIMIT takes the first."""
-        keys = sorted(self._records, key=lambda key: (self._records[key][0], key))
-        return [self._chunk(keys[begin : begin + CHUNK]) for begin in range(0, len(keys), CHUNK)]
-
-    def _chunk(self, keys: list[bytes]) -> Records:
-        partition, offset, timestamp, values, headers = zip(
-            *(self._records[key] for key in keys), strict=True
-        )
-        return Records(
-            (self._topic,),
-            np.zeros(len(keys), np.int32),
-            np.array(partition, np.int32),
-            np.array(offset, np.int64),
-            np.array(timestamp, np.int64),
-            pa.array(keys, pa.binary()),
-            pa.array(values, pa.binary()),
-            headers.__getitem__,
-        )
 
 
 def before(ends: Mapping[TopicPartition, int], records: Records) -> Records:

@@ -56,6 +56,35 @@ def test_keys_are_looked_up_without_a_scan(tables: Catalog, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("T WHERE ID = 'a'", (("a",),)),
+        ("T WHERE 'a' = ID AND V > 3", (("a",),)),
+        ("T WHERE ID IN ('a', 'b', 'a')", (("a",), ("b",))),
+        ("T WHERE ID = 'a' OR (ID = 'b' AND S = 'x')", (("a",), ("b",))),
+        ("T WHERE NOT (ID <> 'a')", None),
+        ("T WHERE ID = 'a' OR V = 1", None),
+        ("T WHERE ID >= 'a'", None),
+        ("T WHERE ID = UCASE('a')", None),
+        ("T WHERE ID = S", None),
+        ("T", None),
+        ("T WHERE ID NOT IN ('a')", None),
+        ("N WHERE ID = -5", ((-5,),)),
+        ("N WHERE ID = 3000000000", ((3_000_000_000,),)),
+        ("N WHERE ID = 1.0", None),  # a scan finds the row of 1
+        ("M WHERE (B = 1 OR B = 2) AND A = 3", ((3, 1), (3, 2))),
+        ("M WHERE A = 1", None),
+        ("W WHERE ID = 'a' AND WINDOWSTART >= 5", (("a",),)),
+        ("W WHERE WINDOWSTART = 5", None),
+    ],
+)
+def test_constants_that_are_keys_are_known_before_a_row_is_read(
+    tables: Catalog, text: str, keys: tuple[tuple[object, ...], ...] | None
+) -> None:
+    assert planned(tables, text, {}).query.keys == keys
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("T", "Missing WHERE clause."),

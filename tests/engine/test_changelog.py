@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradstream.engine.language.state import Store
-from gradstream.engine.rows.changelog import Changelog, read, written
+from gradstream.engine.rows.changelog import Changelog, all_written, read, written
 from gradstream.engine.rows.merging import Merging
 from gradstream.errors import DataError
 from gradstream.wire.records import Records
@@ -55,6 +55,42 @@ def exactly(value: Any) -> Any:
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     assert exactly(read(written(value))) == exactly(value)
     assert written(read(written(value))) == written(value)
+
+
+ALIKE = (
+    st.lists(VALUES, min_size=32, max_size=32)
+    | st.lists(st.tuples(st.text(), st.integers()), min_size=32, max_size=32)
+    | st.lists(st.text('abc "\\\x7f\n', max_size=2), min_size=32, max_size=32)
+    | st.lists(
+        st.tuples(st.tuples(st.integers(0, 2**63)), st.none() | st.floats(), st.booleans()),
+        min_size=32,
+        max_size=32,
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ALIKE)
+def test_many_values_are_written_as_each_is(values: list[Any]) -> None:
+    assert all_written(values).to_pylist() == [written(value) for value in values]
+
+
+def test_many_changes_are_taken_in_their_order() -> None:
+    kept = Kept()
+    changelog = Changelog("q", [kept])
+    for n in range(100):
+        kept.rows[n, "x"] = (n, None)
+        kept.marks["clock"] = n
+    del kept.rows[7, "x"]
+    taken = {change.topic: change for change in changelog.take_changes()}
+    rows = taken["q-Rows-changelog"]
+    names = [read(key)[0] for key in rows.keys.to_pylist()]
+    assert names == ["Rows"] * 100 + ["Rows/marks"]
+    values = rows.values.to_pylist()
+    assert [value is None for value in values] == [False] * 99 + [True, False]
+    assert read(rows.keys[99].as_py()) == ("Rows", (7, "x"))
+    assert read(values[42]) == (43, None)
+    assert changelog.take_changes() == []
 
 
 def test_what_is_awkward_comes_back() -> None:

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gradstream.engine.language.state import Keeper, Store
 from gradstream.engine.language.stateful import Kept
@@ -58,15 +60,16 @@ class Changelog:
 
     def take_changes(self) -> list[Change]:
         """What has changed since the last call."""
-        keys: dict[str, list[bytes]] = {}
-        values: dict[str, list[bytes | None]] = {}
+        keys: dict[str, list[pa.BinaryArray]] = {}
+        values: dict[str, list[pa.BinaryArray]] = {}
         for name, store in self._stores.items():
-            for key, value in store.take_changes():
-                keys.setdefault(self._topics[name], []).append(written((name, key)))
-                made = None if value is None else written(value)
-                values.setdefault(self._topics[name], []).append(made)
+            if changes := store.take_changes():
+                of_topic = self._topics[name]
+                named = [(name, key) for key, _ in changes]
+                keys.setdefault(of_topic, []).append(all_written(named))
+                values.setdefault(of_topic, []).append(_with_nulls([value for _, value in changes]))
         return [
-            Change(topic, pa.array(keys[topic], pa.binary()), pa.array(values[topic], pa.binary()))
+            Change(topic, pa.concat_arrays(keys[topic]), pa.concat_arrays(values[topic]))
             for topic in keys
         ]
 
@@ -106,6 +109,68 @@ def written(value: Any) -> bytes:
 def _text(value: Any) -> str:
     """In one pass, since a query that keeps many keys spends much of its time here; most values are of a type below."""
     return (_TEXTS.get(type(value)) or _text_of_kind(value))(value)
+
+
+def all_written(values: Sequence[Any]) -> pa.BinaryArray:
+    """Each as ``written`` writes it; where there are many that are alike, column by column, without an object for each."""
+    if len(values) < FEW:
+        return pa.array([written(of) for of in values], pa.binary())
+    return _texts(values).cast(pa.binary())
+
+
+def _with_nulls(values: list[Any]) -> pa.BinaryArray:
+    """The same, with None for a null and not for its text."""
+    if None not in values:
+        return all_written(values)
+    gone = np.array([of is None for of in values])
+    made = all_written([of for of in values if of is not None])
+    return made.take(pa.array(np.cumsum(~gone) - 1, mask=gone))
+
+
+def _texts(values: Sequence[Any]) -> pa.StringArray:
+    kinds = set(map(type, values))
+    columns = _COLUMNS.get(kinds.pop()) if len(kinds) == 1 else None
+    made = None if columns is None else columns(values)
+    return pa.array([_text(of) for of in values], pa.string()) if made is None else made
+
+
+def _whole_numbers(values: Sequence[int]) -> pa.StringArray | None:
+    try:
+        return pa.array(values, pa.int64()).cast(pa.string())
+    except OverflowError:
+        return None
+
+
+def _plain_texts(values: Sequence[str]) -> pa.StringArray | None:
+    """Texts in which nothing has to be escaped; others go one by one."""
+    try:
+        array = pa.array(values, pa.string())
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    if pc.any(pc.match_substring_regex(array, ESCAPED)).as_py():
+        return None
+    return pc.binary_join_element_wise('"', array, '"', "")
+
+
+def _tuples(values: Sequence[tuple[Any, ...]]) -> pa.StringArray | None:
+    lengths = set(map(len, values))
+    if len(lengths) > 1 or 0 in lengths:
+        return None
+    parts: list[Any] = []
+    for n in range(lengths.pop()):  # zip() would make an iterator for each value
+        parts += [",", _texts([value[n] for value in values])]
+    return pc.binary_join_element_wise("[", *parts[1:], "]", "")
+
+
+ESCAPED = r"[^ !#-\[\]-~]"
+FEW = 32  # values that are not worth it
+_COLUMNS: dict[type, Callable[[Sequence[Any]], pa.StringArray | None]] = {
+    int: _whole_numbers,
+    float: lambda values: pa.array([_float(of) for of in values], pa.string()),
+    str: _plain_texts,
+    tuple: _tuples,
+    Kept: _tuples,
+}
 
 
 def _items(values: Iterable[Any]) -> str:

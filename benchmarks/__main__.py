@@ -40,6 +40,8 @@ PLAN = {
     "fraud": 20,
     "produce": 20,
     "engine": 45,
+    "stateful": 45,
+    "pulls": 20,
     "latency": 50,
     "scaling": 150,
     "memory": 70,

@@ -25,6 +25,7 @@ from gradstream.config import Services
 from gradstream.engine.catalog import Catalog
 from gradstream.engine.language import plan
 from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.rows.changelog import Changelog
 from gradstream.engine.server.queries import PersistentQuery, Source, Surroundings
 from gradstream.wire import codec_avro, codec_delimited, delimited_columns, gather, hand_over
 from gradstream.wire.kafka import ensure_topics
@@ -147,24 +148,14 @@ def _through_a_query(
     pipeline = replace(case.pipeline, source_topic=source, training_topic=target)
     with closing(Registry(services.schema_registry_url)) as registry:
         around = Surroundings(services, registry, f"{target}_", f"{target}_log")
-        query = Watched(_planned(statements.statements(pipeline)), around, count)
-        query.start()
-        try:
-            while not query.done.wait(0.1):
-                if query.failure or time.perf_counter() - query.began > GIVE_UP:
-                    raise SystemExit(
-                        query.failure or f"{query.counts.read} of {count} rows in {GIVE_UP:.0f} s"
-                    )
-        finally:
-            query.stop()
-            query.join(10)
-    seconds = query.ended - query.began
+        query = Watched(planned(statements.statements(pipeline)), around, count)
+        seconds = query.ran(GIVE_UP)
     profiles.append({stage: query.spent[stage] / seconds for stage in STAGES})
     topics.delete(services, target, f"{target}_log")
     return seconds
 
 
-def _planned(text: str) -> StartQuery:
+def planned(text: str) -> StartQuery:
     """What the last statement of a file starts, without an engine around it."""
     catalog, variables = Catalog(), dict[str, str]()
     action: plan.Action | None = None
@@ -182,7 +173,7 @@ class Watched(PersistentQuery):
     """A query that keeps the seconds of its stages, from the first record on.
 
     Attributes:
-        spent: by stage; of commits the time that the query waits for them.
+        spent: by stage, some of them parts of others; of commits the time that the query waits for them.
         done: set when ``count`` records have been read and committed, at ``ended``.
     """
 
@@ -196,8 +187,27 @@ class Watched(PersistentQuery):
         self.count = count
         self.began = self.ended = time.perf_counter()
         self.done = threading.Event()
+        self._watch("compute", self.pipeline, "run")
         self._watch("parse", self.pipeline.inputs.each[0].values, "decode")
         self._watch("encode", self.pipeline.values, "encode")
+
+    def ran(self, limit: float) -> float:
+        """Runs it; seconds from the first record read to the commit of the last."""
+        self.start()
+        try:
+            while not self.done.wait(0.1):
+                if self.failure or time.perf_counter() - self.began > limit:
+                    read = f"{self.counts.read} of {self.count} rows in {limit:.0f} s"
+                    raise SystemExit(self.failure or read)
+        finally:
+            self.stop()
+            self.join(10)
+        return self.ended - self.began
+
+    def _new_changelog(self) -> Changelog:
+        changelog = super()._new_changelog()
+        changelog.take_changes = self._timed("keep", changelog.take_changes)  # type: ignore[method-assign]
+        return changelog
 
     def _timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:

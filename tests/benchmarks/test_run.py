@@ -15,8 +15,8 @@ from gradstream.config import Services
 from gradstream.errors import UsageError
 from gradstream.wire.kafka import end_offsets, list_topics
 
-# Without engine and latency, which are whole pipelines and take their time.
-FILES = [name for name in bench.PLAN if name not in ("engine", "latency")]
+# Without those that are whole pipelines and take their time.
+FILES = [name for name in bench.PLAN if name not in ("engine", "stateful", "pulls", "latency")]
 
 
 @pytest.fixture(autouse=True)

@@ -286,6 +286,8 @@ def test_nothing_imports_tests_demo_benchmarks_or_faults() -> None:
         ("gradstream", "numpy pyarrow numba torch jax tensorflow confluent_kafka matplotlib"),
         ("gradstream.cli", "numpy pyarrow numba torch jax tensorflow confluent_kafka matplotlib"),
         ("trainers.backends", "numba torch jax tensorflow"),
+        ("gradstream.engine.__main__", "numpy pyarrow numba confluent_kafka httpx2"),
+        ("gradstream.engine.server.rest", "numba llvmlite scipy pandas fastavro"),
     ],
 )
 def test_importing_a_door_loads_no_heavy_library(module: str, heavy: str) -> None:

@@ -26,7 +26,7 @@ from gradstream.engine.rows import avro_schemas
 from gradstream.engine.rows.avro_coercions import filled, from_avro, to_avro
 from gradstream.engine.types import Struct, arrow_type
 from gradstream.errors import ConfigError, SqlError
-from gradstream.wire import codec_avro, codec_delimited, codec_json, codec_kafka
+from gradstream.wire import codec_delimited, codec_json, codec_kafka
 from gradstream.wire.decoded import Decoded
 from gradstream.wire.faults import NUMBER
 from gradstream.wire.registry import Registry, UnknownSchema
@@ -314,6 +314,8 @@ class _AvroDecoder:
     """Columns as written, brought to the source's names and types; a null value becomes a row of nulls."""
 
     def __init__(self, schema: pa.Schema, registry: Registry, wrapped: bool) -> None:
+        from gradstream.wire import codec_avro  # here, since it brings the compiler
+
         self.schema = schema
         self.wrapped = wrapped
         self.decoder = codec_avro.AvroDecoder(registry)
@@ -399,6 +401,9 @@ class _AvroEncoder:
     """Writes with the schema derived from the sink's columns, or with the one that the format names."""
 
     def __init__(self, sink: Source, registry: Registry | None, *, is_key: bool) -> None:
+        from gradstream.wire import codec_avro
+
+        self.codec = codec_avro
         known = _needed(registry)
         format_, columns = _part(sink, is_key)
         self.bare = _key_wrapped(sink) is False if is_key else format_.wrap_single is False
@@ -414,7 +419,7 @@ class _AvroEncoder:
         if avro_schemas.is_record(self.avro) and not self.unwrap:
             _check_required(self.avro, columns, sink.topic)
             if format_.schema_id is not None:
-                self.kinds = codec_avro.arrow_schema(self.avro)
+                self.kinds = self.codec.arrow_schema(self.avro)
 
     def encode(
         self, batch: pa.RecordBatch, null_rows: npt.NDArray[np.bool_] | None = None
@@ -440,7 +445,7 @@ class _AvroEncoder:
         if self.kinds is not None:
             batch = filled(batch, self.avro, self.kinds)
         assert self.schema_id is not None
-        return codec_avro.encode(to_avro(batch, self.avro), self.avro, self.schema_id)
+        return self.codec.encode(to_avro(batch, self.avro), self.avro, self.schema_id)
 
 
 def _check_required(avro: dict[str, Any], columns: tuple[Column, ...], topic: str) -> None:

@@ -106,7 +106,8 @@ class CommandLog:
         begin = begin_offsets(self.services, self.topic)[at]
         if begin >= end:
             return
-        with open_log_reader(self.services, {at: begin}) as reader:
+        # The other client would bring the compiler into an engine that has nothing to do yet.
+        with open_log_reader(self.services, {at: begin}, client="confluent") as reader:
             while reader.position().get(at, begin) < end:
                 records = reader.fetch(1000, 0.2)
                 for offset, value in zip(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
@@ -13,8 +14,10 @@ from gradstream.engine.language.actions import PrintTopic
 from gradstream.engine.server.runtime import Engine
 from gradstream.errors import GradstreamError
 from gradstream.wire import kafka
-from gradstream.wire.codec_avro import AvroDecoder
 from gradstream.wire.reader import Reader, open_log_reader
+
+if TYPE_CHECKING:
+    from gradstream.wire.codec_avro import AvroDecoder
 
 
 class TopicPrinter:
@@ -28,7 +31,12 @@ class TopicPrinter:
         self._left = action.limit
         self._formats: tuple[str, str] | None = None
         self._seen = 0
-        self._avro = AvroDecoder(engine.registry)
+
+    @cached_property
+    def _avro(self) -> AvroDecoder:
+        from gradstream.wire.codec_avro import AvroDecoder  # brings the compiler
+
+        return AvroDecoder(self.engine.registry)
 
     def next(self) -> list[str]:
         """More lines; none where nothing came within half a second."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -58,9 +60,11 @@ def with_server(
     tls: ssl.SSLContext | None = None,
     users: Users | None = None,
 ) -> None:
-    """Runs a test beside a server that listens."""
+    """Runs a test beside a server that listens; no connection may end in an error that nobody handles."""
+    unhandled: list[dict[str, Any]] = []
 
     async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, what: unhandled.append(what))
         server = Server(limits, tls, users)
         await server.listener.start()
         try:
@@ -69,21 +73,35 @@ def with_server(
             await server.listener.stop()
 
     asyncio.run(asyncio.wait_for(run(), 15))
+    assert not unhandled
 
 
-async def sent(server: Server, raw: bytes) -> bytes:
-    """All that comes back until the server closes, or for half a second."""
+async def sent(server: Server, raw: bytes, patience: float = 0.8) -> bytes:
+    """All that comes back until the server closes, or for so many seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
     writer.write(raw)
     answer = b""
     try:
-        async with asyncio.timeout(0.8):
+        async with asyncio.timeout(patience):
             while more := await reader.read(65536):
                 answer += more
     except TimeoutError:
         pass
     writer.close()
     return answer
+
+
+async def leave(port: int, raw: bytes, *, reset: bool) -> None:
+    """Sends something and goes, without a good-bye where ``reset``."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(raw)
+    await writer.drain()
+    if reset:
+        now = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        writer.transport.abort()
+    else:
+        writer.close()
 
 
 class H2Client:

@@ -7,6 +7,7 @@ import base64
 import io
 import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -15,7 +16,7 @@ import pytest
 from gradstream.engine.__main__ import main
 from gradstream.engine.server import access
 from gradstream.errors import ConfigError, GradstreamError, UsageError
-from tests.engine.listening import H2Client, Server, sent, with_server
+from tests.engine.listening import LIMITS, H2Client, Server, sent, with_server
 
 
 def users(**passwords: str) -> access.Users:
@@ -41,13 +42,13 @@ def test_only_users_are_let_in() -> None:
         bad = [b"", *map(basic, wrong), b"Authorization: Basic ???\r\n"]
         bad += [b"Authorization: Bearer x\r\n"]
         for header in bad:
-            answer = await sent(server, GET % (header + b"Connection: close\r\n"))
+            answer = await sent(server, GET % (header + b"Connection: close\r\n"), 10)
             assert answer.startswith(b"HTTP/1.1 401 Unauthorized"), header
             assert b'www-authenticate: basic realm="test_"' in answer.lower()
             assert b'"error_code":40100' in answer
         for _ in range(2):  # the second time it is remembered
             right = GET % (basic("ann:pw ö:1") + b"Connection: close\r\n")
-            assert (await sent(server, right)).startswith(b"HTTP/1.1 200")
+            assert (await sent(server, right, 10)).startswith(b"HTTP/1.1 200")
 
     with_server(test, users=users(ann="pw ö:1"))
 
@@ -92,6 +93,27 @@ def test_a_tls_client_that_goes_frees_its_stream(certificate: tuple[Path, Path])
         await asyncio.wait_for(server.freed.wait(), 5)
 
     with_server(test, tls=access.tls(*certificate))
+
+
+def test_handshakes_that_do_not_end_count_as_connections_and_are_given_up(
+    certificate: tuple[Path, Path],
+) -> None:
+    async def test(server: Server) -> None:
+        trusted = ssl.create_default_context(cafile=certificate[0])
+        port = server.listener.port
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+        writer.write(GET % b"")
+        assert (await reader.read(12)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    limits = replace(LIMITS, connections=2, header_timeout=3.0)
+    with_server(test, limits, tls=access.tls(*certificate))
 
 
 def test_a_users_file_is_what_hash_password_prints(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gradstream.engine.server.requests import Reply, Request
-from tests.engine.listening import H2Client, Server, sent, with_server
+from tests.engine.listening import H2Client, Server, leave, sent, with_server
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -66,6 +66,28 @@ def test_a_client_that_goes_frees_its_stream() -> None:
         assert await reader.readuntil(b"row\n")
         writer.close()
         await asyncio.wait_for(server.freed.wait(), 2)
+
+    with_server(test)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"POST /x HTTP/1.1\r\nHost: loc",
+        HEAD + b"Content-Length: 20\r\n\r\n",
+        HEAD + b"Content-Length: 20\r\n\r\nab",
+        HEAD + b"Content-Length: 20\r\nExpect: 100-continue\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\na",
+        HEAD.replace(b"/x", b"/endless") + b"Content-Length: 20\r\n\r\n",
+    ],
+)
+def test_a_client_that_goes_in_the_middle_of_its_request(raw: bytes, reset: bool) -> None:
+    async def test(server: Server) -> None:
+        await leave(server.listener.port, raw, reset=reset)
+        whole = HEAD + b"Content-Length: 2\r\n\r\nab"
+        assert (await sent(server, whole)).startswith(b"HTTP/1.1 200 OK")
 
     with_server(test)
 

@@ -60,8 +60,6 @@ class Listener:
             self.host,
             self.port,
             backlog=128,
-            ssl=self.tls,
-            ssl_handshake_timeout=self.limits.header_timeout if self.tls else None,
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self.port
@@ -109,7 +107,13 @@ class Listener:
         assert task is not None
         self._open.add(task)
         try:
-            if len(self._open) > self.limits.connections:
+            full = len(self._open) > self.limits.connections
+            if self.tls:
+                if full:
+                    return  # a handshake to say so would be one more than there may be
+                # Before anything is awaited, or what has come would be read as if it were in the clear.
+                await writer.start_tls(self.tls, ssl_handshake_timeout=self.limits.header_timeout)
+            if full:
                 too_many = refuse(
                     42900,
                     f"{self.limits.connections} connections are open already; close one, or start the engine with a "
@@ -119,12 +123,12 @@ class Listener:
             else:
                 await self._serve(reader, writer)
             await _linger(reader, writer)
-        except (asyncio.CancelledError, ConnectionError, TimeoutError):
+        except (asyncio.CancelledError, OSError):  # the client has gone, or speaks no TLS
             pass
         finally:
             self._open.discard(task)
             writer.close()
-            with suppress(ConnectionError, asyncio.CancelledError, TimeoutError):
+            with suppress(OSError, asyncio.CancelledError):
                 async with asyncio.timeout(0.5):
                     await writer.wait_closed()
 
@@ -153,7 +157,8 @@ class Listener:
 async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Reads on for a moment: closing on unread data would reset the connection and lose the reply on its way."""
     if writer.can_write_eof():
-        writer.write_eof()
+        with suppress(OSError):  # it has gone already
+            writer.write_eof()
     with suppress(TimeoutError):
         async with asyncio.timeout(0.5):
             while await reader.read(65536):

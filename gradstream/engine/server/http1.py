@@ -12,7 +12,14 @@ import h11
 
 from gradstream.engine.rows.json_text import to_json
 from gradstream.engine.server.limits import Limits
-from gradstream.engine.server.requests import Handler, Reply, Request, RequestError, refuse
+from gradstream.engine.server.requests import (
+    GoneError,
+    Handler,
+    Reply,
+    Request,
+    RequestError,
+    refuse,
+)
 
 
 class Http1:
@@ -103,8 +110,10 @@ class Http1:
                 yield bytes(event.data)
         except h11.RemoteProtocolError as error:
             raise refuse(40000, f"not a valid HTTP request: {error}") from None
+        except ConnectionError:
+            raise GoneError from None
         if isinstance(event, h11.ConnectionClosed):
-            raise ConnectionResetError
+            raise GoneError
 
     async def _send(self, reply: Reply, head_only: bool) -> None:
         headers = [("Content-Type", reply.content_type), *reply.headers]

@@ -14,7 +14,7 @@ import h2.exceptions
 import h2.settings
 
 from gradstream.engine.server.limits import Limits
-from gradstream.engine.server.requests import Handler, Reply, Request
+from gradstream.engine.server.requests import Handler, Reply, Request, RequestError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_RESETS = 1000  # of streams, by one client: more are an attack
@@ -146,16 +146,20 @@ class Http2:
                 reply.done()
             if stream.chunks.empty() or stream.chunks.get_nowait() is not None:
                 self._reset_unread(stream.id)
+        except RequestError:  # of a body that streams, when the reply's head has long been sent
+            self._reset_unread(stream.id, h2.errors.ErrorCodes.CANCEL)
         except (h2.exceptions.H2Error, ConnectionError, TimeoutError):
             pass
         finally:
             self.streams.pop(stream.id, None)
             self.idle_from = asyncio.get_running_loop().time()
 
-    def _reset_unread(self, identifier: int) -> None:
+    def _reset_unread(
+        self, identifier: int, code: h2.errors.ErrorCodes = h2.errors.ErrorCodes.NO_ERROR
+    ) -> None:
         """Tells the client to stop sending a body that nobody reads (RFC 9113, 8.1)."""
         with suppress(h2.exceptions.H2Error):
-            self.connection.reset_stream(identifier, h2.errors.ErrorCodes.NO_ERROR)
+            self.connection.reset_stream(identifier, code)
             self.writer.write(self.connection.data_to_send())
 
     async def _chunks(self, stream: _Stream) -> AsyncIterator[bytes]:

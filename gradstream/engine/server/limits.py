@@ -21,7 +21,7 @@ class Limits:
         body_timeout: for a body to come to its end, where it does not stream.
         idle_timeout: that a connection may stay without a request.
         write_timeout: for which a client may take nothing of a reply.
-        connections: open at once.
+        connections: open at once, those in a TLS handshake among them.
         streams: requests open at once on one HTTP/2 connection.
         statement: of one statement.
         statements: in one request.

@@ -37,6 +37,10 @@ class RequestError(Exception):
         self.headers = headers
 
 
+class GoneError(ConnectionResetError):
+    """The client has gone before its request had come; there is nobody to answer."""
+
+
 def refuse(code: int, message: str) -> RequestError:
     """A generic error with one of ksqlDB's five-digit codes; the status is its first three digits."""
     return RequestError(code // 100, generic_error(code, message))

@@ -19,7 +19,14 @@ from gradstream.engine.rows.json_text import to_json
 from gradstream.engine.server import entities, inserts, replies
 from gradstream.engine.server.limits import Limits
 from gradstream.engine.server.printing import TopicPrinter
-from gradstream.engine.server.requests import Reply, Request, RequestError, error_reply, refuse
+from gradstream.engine.server.requests import (
+    GoneError,
+    Reply,
+    Request,
+    RequestError,
+    error_reply,
+    refuse,
+)
 from gradstream.engine.server.runtime import Engine, check_property
 from gradstream.engine.server.session import Session, refusal
 from gradstream.engine.server.transient import Tombstone, TransientQuery
@@ -73,6 +80,8 @@ class Rest:
             return error_reply(error)
         except GradstreamError as error:
             return error_reply(refusal(error, ""))
+        except GoneError:
+            raise
         except Exception as error:  # noqa: BLE001  a bug answers one request with 500, the server goes on
             sys.stderr.write(traceback.format_exc())
             return error_reply(refuse(50000, f"BUG: {type(error).__name__}: {error}"))

@@ -69,7 +69,7 @@ class AsTables:
 
 
 class AsCsv:
-    """A header, and a row a line; null is an empty field."""
+    """A header, and a row a line; null is an empty field. Of an answer all that there is to read, an empty line between."""
 
     def __init__(self) -> None:
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -85,10 +85,16 @@ class AsCsv:
         return count
 
     def entity(self, entity: answers.Entity) -> None:
-        for block in answers.blocks(entity):
-            if isinstance(block, answers.Table):
-                self._writer.writerows([block.names, *map(_fields, block.rows)])
-                return
+        for number, block in enumerate(answers.blocks(entity)):
+            if number:
+                self._writer.writerow([])
+            match block:
+                case answers.Table(names=names, rows=rows):
+                    self._writer.writerows([names, *map(_fields, rows)])
+                case answers.Steps(steps=steps):
+                    self._writer.writerows([("level", "step"), *steps])
+                case _:
+                    self._writer.writerow([block])
 
 
 def _fields(row: Iterable[object]) -> list[str]:

@@ -115,6 +115,21 @@ def test_answers_in_each_format(of: str, out: str, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == out
 
 
+def test_csv_has_all_of_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    text = {"type": "STRING"}
+    explained = {
+        "id": "CSAS_B_1", "queryType": "PERSISTENT", "state": "RUNNING",
+        "fields": [{"name": "K", "schema": text, "type": "KEY"}, {"name": "V", "schema": text}],
+        "executionPlan": " > [ SINK ] | Schema: K STRING KEY, V STRING | Logger: x\n\t\t > [ SOURCE ] | of A\n",
+    }  # fmt: skip
+    FORMATS["csv"]().entity({"@type": "queryDescription", "queryDescription": explained})
+    assert capsys.readouterr().out == (
+        '"CSAS_B_1: persistent query, RUNNING"\n\n'
+        "field,type,role\nK,STRING,KEY\nV,STRING,\n\n"
+        'level,step\n0,"SINK  Schema: K STRING KEY, V STRING"\n1,SOURCE  of A\n'
+    )
+
+
 def test_records_that_would_steer_a_terminal_are_written_out_there_only(
     screen: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

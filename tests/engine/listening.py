@@ -37,6 +37,8 @@ class Server:
             return Reply(body=self.three())
         if request.path == "/endless":
             return Reply(body=self.endless(b"row\n", 0.01))
+        if request.path == "/lines":
+            return Reply(body=self.lines(request))
         if request.path == "/flood":
             return Reply(body=self.endless(bytes(1 << 16), 0.0))
         return Reply(body=request.method.encode() + b" " + await request.body())
@@ -44,6 +46,11 @@ class Server:
     async def three(self) -> AsyncIterator[bytes]:
         for number in range(3):
             yield b"%d\n" % number
+
+    async def lines(self, request: Request) -> AsyncIterator[bytes]:
+        yield b"begun\n"
+        async for some in request.lines():
+            yield b"%d\n" % len(some)
 
     async def endless(self, chunk: bytes, pause: float) -> AsyncIterator[bytes]:
         try:
@@ -112,6 +119,7 @@ class H2Client:
         self.connection.initiate_connection()
         self.status: dict[int, str] = {}
         self.body: dict[int, bytes] = {}
+        self.reset: set[int] = set()
 
     def send(
         self, path: str, body: bytes | None = None, headers: Sequence[tuple[str, str]] = ()
@@ -138,6 +146,8 @@ class H2Client:
                     self.connection.acknowledge_received_data(
                         event.flow_controlled_length, event.stream_id
                     )
+                elif isinstance(event, h2.events.StreamReset):
+                    self.reset.add(event.stream_id)
                 elif isinstance(event, h2.events.StreamEnded):
                     self.body.setdefault(event.stream_id, b"")
                     self.body[event.stream_id] += b"<end>"

@@ -117,6 +117,19 @@ def test_http2_streams_side_by_side() -> None:
     with_server(test)
 
 
+def test_a_line_too_long_ends_an_http2_stream_that_is_being_answered() -> None:
+    async def test(server: Server) -> None:
+        client = H2Client(*await asyncio.open_connection("127.0.0.1", server.listener.port))
+        good = client.send("/lines", b"a\nb\n" + b"z" * 900)
+        bad = client.send("/lines", b"z" * 1100)
+        await client.until(lambda: bad in client.reset and b"<end>" in client.body.get(good, b""))
+        assert client.body[good] == b"begun\n2\n1\n<end>"
+        assert client.body[bad] == b"begun\n"
+        client.writer.close()
+
+    with_server(test)
+
+
 def test_a_large_http2_reply_waits_for_the_clients_window() -> None:
     async def test(server: Server) -> None:
         async def large(request: Request) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -26,6 +27,7 @@ from gradstream.wire.kafka import begin_offsets, end_offsets, ensure_topics
 from gradstream.wire.reader import open_log_reader
 from gradstream.wire.writer import Writer
 from tests.crowd import in_time
+from tests.engine.listening import leave
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -640,3 +642,42 @@ def test_a_missing_topic_asks_for_partitions(
     client.execute(statement)
     (described,) = client.execute(f"DESCRIBE {name};")
     assert fields(described) == ["A"]
+
+
+def test_a_topic_that_is_there_has_the_partitions_that_it_has(
+    client: KsqlClient, services: Services, unique: Unique
+) -> None:
+    raw, made, new = (unique(name).upper() for name in ("RAW", "MADE", "NEW"))
+    ensure_topics(services, {raw: 2, made: 3})
+
+    def stream(name: str, topic: str, settings: str) -> str:
+        return f"CREATE STREAM {name} (A INT) WITH (KAFKA_TOPIC='{topic}', VALUE_FORMAT='JSON'{settings});"
+
+    def refused(text: str, topic: str, wanted: str) -> None:
+        with pytest.raises(RefusedStatementError) as caught:
+            client.execute(text)
+        assert caught.value.entity["message"] == (
+            f"A Kafka topic with the name '{topic}' already exists, with different partition/replica configuration than "
+            f"required. KSQL expects {wanted}."
+        )
+
+    only = "1 replication factor (topic has 1)"
+    refused(stream(raw, raw, ", PARTITIONS=1"), raw, f"1 partitions (topic has 2), and {only}")
+    copies = "2 partitions (topic has 2), and 3 replication factor (topic has 1)"
+    refused(stream(raw, raw, ", REPLICAS=3"), raw, copies)
+    both = stream(new, new, ", PARTITIONS=4") + stream(f"{new}2", new, ", PARTITIONS=5")
+    refused(both, new, f"5 partitions (topic has 4), and {only}")
+    client.execute(stream(raw, raw, ", PARTITIONS=2, REPLICAS=1"))
+    query = f"CREATE STREAM {made} %s AS SELECT * FROM {raw};"
+    refused(query % "", made, f"2 partitions (topic has 3), and {only}")
+    client.execute(query % "WITH (PARTITIONS=3)")
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+def test_a_client_that_goes_before_its_body_has_come_is_no_error(engine: Any, head: str) -> None:
+    before = engine.said()
+    address = httpx2.URL(engine.url)
+    raw = f"POST /ksql HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode()
+    asyncio.run(leave(address.port or 0, raw, reset=True))
+    assert httpx2.get(f"{engine.url}/info", trust_env=False).status_code == 200
+    assert engine.said() == before

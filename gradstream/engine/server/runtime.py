@@ -289,28 +289,23 @@ class Engine:
 
         return infer
 
-    def check(self, action: plan.Action, sandbox: Catalog, ending: set[str], new: set[str]) -> None:
+    def check(
+        self, action: plan.Action, sandbox: Catalog, ending: set[str], new: dict[str, int]
+    ) -> None:
         """What only the runtime knows: running queries and existing topics.
 
         Args:
             ending: ids of queries that earlier statements of the request end; this one's are added.
-            new: topics that earlier statements of the request make.
+            new: partitions of the topics that earlier statements of the request make; this one's are added.
 
         Raises:
             SqlError: the action cannot be carried out.
         """
         match action:
             case CreateSource(topic=topic):
-                if (
-                    topic.name not in new
-                    and topic.must_exist
-                    and not self._topic_exists(topic.name)
-                ):
-                    raise SqlError("TOPIC_MISSING", topic.missing_message)
-                new.add(topic.name)
+                self._check_topic(topic, new)
             case StartQuery(topic=TopicSettings() as topic):
                 self._check_replacing(action)
-                new.add(topic.name)
                 for source in action.query.sources:
                     if source.topic not in new and not self._topic_exists(source.topic):
                         raise SqlError(
@@ -318,6 +313,7 @@ class Engine:
                             f"Topic '{source.topic}' of {source.name} does not exist any more; "
                             "create it again or drop the source",
                         )
+                self._check_topic(topic, new, like=action.query.source.topic)
             case DropSource(source=Source() as source):
                 self._check_drop(source, ending)
             case plan.ControlQuery(query_id=str() as query_id):
@@ -335,6 +331,34 @@ class Engine:
                     )
             case plan.SetProperty(name=name):
                 check_property(name)
+
+    def _check_topic(
+        self, wanted: TopicSettings, new: dict[str, int], like: str | None = None
+    ) -> None:
+        """Whether a topic can be used as a statement wants it; one that the statement makes goes to ``new``.
+
+        Args:
+            like: the topic that it takes after in what the statement leaves open.
+
+        Raises:
+            SqlError: TOPIC_MISSING, TOPIC_DIFFERS.
+        """
+        there = self.topics()
+        known = {name: len(replicas) for name, replicas in there.items()} | new
+        partitions = wanted.partitions or (known[like] if like else None)
+        if wanted.name not in known:
+            if wanted.must_exist:
+                raise SqlError("TOPIC_MISSING", wanted.missing_message)
+            new[wanted.name] = partitions or 1
+            return
+        has, copies = known[wanted.name], min(there.get(wanted.name, [1]))
+        if (partitions or has) != has or (wanted.replicas or 0) > copies:
+            raise SqlError(
+                "TOPIC_DIFFERS",
+                f"A Kafka topic with the name '{wanted.name}' already exists, with different partition/replica "
+                f"configuration than required. KSQL expects {partitions or has} partitions (topic has {has}), and "
+                f"{wanted.replicas or copies} replication factor (topic has {copies}).",
+            )
 
     def _check_replacing(self, action: StartQuery) -> None:
         """What one query has kept means nothing to another."""

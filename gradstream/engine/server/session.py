@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gradstream.engine.catalog import Catalog, Source
@@ -90,11 +90,10 @@ class Session:
         sandbox = engine.catalog.copy()
         number = engine.plan_number()
         ending: set[str] = set()
-        new_topics: set[str] = set()
-        counts: dict[str, int] = {}  # partitions of topics that the request makes
+        new_topics: dict[str, int] = {}  # partitions of those that the request makes
 
         def partitions(topic: str) -> int | None:
-            return engine.partition_count(topic) or counts.get(topic)
+            return engine.partition_count(topic) or new_topics.get(topic)
 
         planned: list[Planned] = []
         started = 0
@@ -117,7 +116,6 @@ class Session:
                 started += isinstance(action, StartQuery) and not action.replace
                 engine.check_capacity(statement.text, ending, started)
                 plan.apply(action, sandbox)
-                _count_partitions(action, counts, partitions)
             except GradstreamError as error:
                 raise refusal(error, statement.text) from error
             planned.append(Planned(action, dict(self.properties), dict(self.variables), used))
@@ -305,18 +303,6 @@ class Session:
             "",
         )
         return entities.query_description_entity(action.text, description)
-
-
-def _count_partitions(
-    action: plan.Action, counts: dict[str, int], known: Callable[[str], int | None]
-) -> None:
-    """Notes how many partitions the topic gets that the action makes, where it does not exist yet."""
-    match action:
-        case plan.CreateSource(topic=topic):
-            counts.setdefault(topic.name, topic.partitions or 1)
-        case StartQuery(query=query, topic=plan.TopicSettings() as topic):
-            if made := topic.partitions or known(query.source.topic):
-                counts.setdefault(topic.name, made)
 
 
 _UNPREPARED = "Failed to prepare statement"

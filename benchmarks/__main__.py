@@ -42,6 +42,7 @@ PLAN = {
     "engine": 45,
     "stateful": 45,
     "pulls": 20,
+    "at_rest": 60,
     "latency": 50,
     "scaling": 150,
     "memory": 70,

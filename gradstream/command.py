@@ -166,20 +166,29 @@ def _leave_pandas() -> None:
     a seventh of a trainer's start, and 30 MB. Our commands give Arrow nothing of it, and to_pandas() looks again.
     """
     if "pyarrow" in sys.modules and "pandas" not in sys.modules:
-        finders = sys.meta_path  # left as it is, since another thread may go through it
-        sys.meta_path = [_NoPandas, *finders]
-        try:
+        with without("pandas"):
             sys.modules["pyarrow"].array([])
-        finally:
-            sys.meta_path = finders
 
 
-class _NoPandas:
-    """A finder that ends the search for pandas."""
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """In here a package is not found: for one that others load only because it is there."""
+    finders = sys.meta_path  # left as it is, since another thread may go through it
+    sys.meta_path = [_Without(package), *finders]
+    try:
+        yield
+    finally:
+        sys.meta_path = finders
 
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
+
+class _Without:
+    """A finder that ends the search for a package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == self.package:
             raise ModuleNotFoundError(name)
 
 

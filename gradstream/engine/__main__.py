@@ -103,7 +103,9 @@ def main(argv: Sequence[str]) -> int:
     _guard(listener, options)
     properties = dict(_property(text) for text in options.property)
     server = Server(command.services(options), options.service_id, properties, listener)
-    return asyncio.run(server.run())
+    # Numba would load it, 15 MiB, to have linear algebra in compiled code; the engine's has none.
+    with command.without("scipy"):
+        return asyncio.run(server.run())
 
 
 def _hash_password(name: str) -> int:
@@ -243,6 +245,7 @@ class Server:
         try:
             # Compiled codecs and the Kafka client take a second to load, and the port answers meanwhile.
             with command.loading():
+                from gradstream.engine.server import quiet
                 from gradstream.engine.server.rest import Rest
                 from gradstream.engine.server.runtime import Engine
 
@@ -257,6 +260,7 @@ class Server:
             self.engine, self.rest = engine, Rest(engine, limits)
             self.listener.handler = self.rest
             engine.start(self.listener.url)
+            quiet.watch()
         except GradstreamError as error:
             self._end_with(error)
         except Exception as error:  # noqa: BLE001  shown as one line, with a traceback on --debug

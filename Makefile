@@ -39,7 +39,7 @@ demo: $(VENV)/base ## run the whole pipeline on real parts and show the result
 	@$(BIN)/gradstream demo $(ARGS)
 
 # Most tests wait, for Kafka or for a process that they start: three at a time keep two cores busy.
-SIDE_BY_SIDE = -n 3 --max-worker-restart 0
+SIDE_BY_SIDE = -n 3 --max-worker-restart 0 --durations 40
 
 test: $(VENV)/backends ## all tests, on a real local Kafka and registry, with every backend
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ APART = re.compile(
     r"\[(?:.*-)?(jax|tensorflow|torch|README\.md|docs/training\.md|docs/dead-letters\.md|docs/lineage\.md|docs/shell\.md)(?:-.*)?\]$"
 )
 TOGETHER = re.compile(r"tests/containers\b|[^:]*")
+LONGEST = 40  # groups that are shown at the end with their seconds
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
     tests/wire/test_valgrind.py tests/containers docs/training.md tests/faults/test_chaos.py tensorflow
@@ -55,6 +57,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     config.option.loadscopereorder = False
     scheduling._split_scope = group
     return scheduling
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The longest groups, which should stand in FIRST, and how long each worker waited for the last one at the end."""
+    seconds, ended = Counter[str](), dict[str, float]()
+    for report in (each for found in terminalreporter.stats.values() for each in found):
+        if worker := getattr(report, "worker_id", None):
+            seconds[group(report.nodeid)] += report.duration
+            ended[worker] = max(ended.get(worker, 0.0), report.stop)
+    if ended:
+        terminalreporter.section("longest groups")
+        for name, took in seconds.most_common(LONGEST):
+            terminalreporter.write_line(f"{took:7.1f} s  {name}")
+        for worker, end in sorted(ended.items()):
+            idle = max(ended.values()) - end
+            terminalreporter.write_line(f"{idle:7.1f} s  {worker} had nothing left to do")
 
 
 @pytest.hookimpl(optionalhook=True)

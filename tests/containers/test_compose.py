@@ -183,11 +183,12 @@ def _rows(up: Stack, topic: str) -> int:
     return sum(end_offsets(up.services, topic).values())
 
 
-def chain(up: Stack, run: str) -> list[WeightsRecord]:
-    """Every weights record of the run so far, read from this machine; none while the topic is not there yet."""
+def chain(up: Stack, run: str, limit: int = 10**6) -> list[WeightsRecord]:
+    """The run's newest weights records, read from this machine, oldest first; none while the topic is not there yet."""
     try:
         with closing(Registry(up.services.schema_registry_url)) as registry:
-            found = newest(up.services, AvroDecoder(registry), "gradstream_weights", run, 10**6)
+            decoder = AvroDecoder(registry)
+            found = newest(up.services, decoder, "gradstream_weights", run, limit)
     except GradstreamError as error:
         if error.code == "UNKNOWN_TOPIC":
             return []
@@ -221,10 +222,11 @@ def assert_goes_on(up: Stack, run: str, before: list[WeightsRecord]) -> None:
     """Weights come that were made from now on, as links of the same chain."""
     now = datetime.now(UTC)
 
-    def renewed() -> list[WeightsRecord]:
-        found = chain(up, run)
-        return found if found[-2].created > now else []
+    def renewed() -> bool:
+        found = chain(up, run, 2)
+        return len(found) == 2 and found[0].created > now
 
-    after = up.until(f"new weights of {run}", renewed)
+    up.until(f"new weights of {run}", renewed)
+    after = chain(up, run)
     assert {record.sha256 for record in before} < {record.sha256 for record in after}
     assert_sound(after)

@@ -22,8 +22,9 @@ ROOT = Path(__file__).parent.parent.parent
 PROJECT = "com.docker.compose.project"
 IMAGE = "gradstream-standin/gradstream:local"
 PATIENCE = 400.0  # seconds; an idle machine needs a tenth of it
-# A stream that does not end while a test looks: whatever is killed is killed in the middle.
-STREAM = {"ROWS": "1000000", "RATE": "200"}
+# A stream that does not end while a test looks: whatever is killed is killed in the middle. Each row is a transaction of
+# the engine and one of the trainer, so a fast one would take the machine from all tests beside these.
+STREAM = {"ROWS": "1000000", "RATE": "5"}
 
 T = TypeVar("T")
 

@@ -77,6 +77,10 @@ class Attempt:
         """The first reason is kept: what follows is often its consequence."""
         self.fault = self.fault or why
 
+    def note(self, more: str) -> None:
+        """What else is worth knowing."""
+        self.detail = "; ".join(filter(None, (self.detail, more)))
+
     def to_row(self) -> dict[str, Any]:
         return {"kind": "attempt", **asdict(self), "verdict": self.verdict}
 

@@ -88,7 +88,7 @@ def woken(zombie: Child, attempt: Attempt) -> Attempt:
     with attempt:
         if not attempt.fault:
             zombie.thaw()
-            zombie.expect("FENCED", code=75)
+            attempt.note(zombie.expect_fenced())
     zombie.end()
     return attempt
 

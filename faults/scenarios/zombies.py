@@ -52,7 +52,7 @@ def duels(run: Run, most: int, plan: Plan) -> Iterator[Attempt]:
             if older.stays() and not run.ended:
                 attempt.at = run.place()
                 newer = Duellist(run, plan)
-                attempt.counted = superseded(older.trainer, newer.trainer)
+                attempt.counted = superseded(older.trainer, newer.trainer, attempt)
                 attempt.restart_seconds = newer.trainer.first_commit
                 attempt.import_seconds = import_seconds(run.backend)
         yield attempt
@@ -62,14 +62,14 @@ def duels(run: Run, most: int, plan: Plan) -> Iterator[Attempt]:
     older.trainer.end()
 
 
-def superseded(older: Trainer, newer: Trainer) -> bool:
+def superseded(older: Trainer, newer: Trainer, attempt: Attempt) -> bool:
     """Wakes the older one once the newer has committed; False where that one had nothing left to commit, or was to stop
     at a phase that it has reached before.
     """
     if not newer.commits():
         return False
     older.thaw()
-    older.expect("FENCED", 75)
+    attempt.note(older.expect_fenced())
     return True
 
 

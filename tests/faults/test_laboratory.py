@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ import pytest
 from rich.console import Console
 
 from faults import __main__ as chaos
-from faults.attempt import Attempt, Ending, Hang, Plan
+from faults.attempt import Attempt, Died, Ending, Hang, Plan
+from faults.child import Child
 from faults.compare import differences, hash_of
 from faults.record import Account, Record
 from faults.scenarios import kills
 from faults.table import table
+from gradstream.config import Services
 from gradstream.errors import UsageError
 from trainers.chain import WeightsRecord
 
@@ -56,6 +59,29 @@ def test_a_kill_that_hit_nothing_is_not_counted() -> None:
     assert missed.verdict == "not counted"
     assert account(missed, well()).passed is False
     assert account(kill(), missed, well()).counted == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "odd"),
+    [
+        ("FENCED: another", "exit(75)", ""),
+        ("rd_kafka_txn_set_state: Assertion", "abort()", "ended by an assertion of librdkafka"),
+        ("malloc(): corrupted", "abort()", None),
+        ("FENCED: another", "exit(70)", None),
+    ],
+)
+def test_who_is_superseded_must_say_so(
+    tmp_path: Path, said: str, code: str, odd: str | None
+) -> None:
+    program = f"import faulthandler, os, sys; faulthandler.enable(); print({said!r}, file=sys.stderr, flush=True); "
+    services = Services("127.0.0.1:9", "http://127.0.0.1:9", "http://127.0.0.1:9")
+    end = {"abort()": "os.abort()"}.get(code, f"sys.{code}")
+    with Child([sys.executable, "-c", program + end], services, tmp_path / "log") as child:
+        if odd is None:
+            with pytest.raises(Died):
+                child.expect_fenced()
+        else:
+            assert child.expect_fenced() == odd
 
 
 def test_a_run_that_ends_badly_fails_all_its_attempts() -> None:

@@ -23,6 +23,10 @@ from gradstream.errors import SqlError
 
 Kind = Literal["stream", "table"]
 SYNTHETIC = "ROWKEY"
+_NO_REPARTITIONING = (
+    "Implicit repartitioning of windowed sources is not supported. See "
+    "https://github.com/confluentinc/ksql/issues/4385."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,8 @@ class _Joining:
                 f"Invalid join condition: types don't match. Got {got[0]} = {got[1]}.", node.at
             )
         moved = (None, None) if foreign else self.moved(kinds, keys, right)
+        if right.window is not None and any(moved):
+            raise self.error(_NO_REPARTITIONING, node.at)
         self.joints.append(Joint(node, kinds, keys, foreign, moved))
         if not foreign:
             self.rekey(node, keys)
@@ -261,11 +267,7 @@ class _Joining:
                 node.at,
             )
         if left.window != right.window:
-            raise self.error(
-                "Implicit repartitioning of windowed sources is not supported. See "
-                "https://github.com/confluentinc/ksql/issues/4385.",
-                node.at,
-            )
+            raise self.error(_NO_REPARTITIONING, node.at)
 
     def check_kinds(self, node: tree.Join, kinds: tuple[Kind, Kind]) -> None:
         names = [self.sources[0][0].name, self.sources[-1][0].name]
@@ -538,6 +540,7 @@ class _Joining:
             keys = [column.name for column in source.key_columns]
             others = [column.name for column in source.columns if column.name not in keys]
             # With PARTITION BY, as ksqlDB has it, the key comes last, after columns that * else leaves out.
+            keys += WINDOW_BOUNDS if source.window is not None else ()
             own = [*others, *PSEUDO, *keys] if self.query.partition_by else [*keys, *others]
             for name in own:
                 yield tree.Item(tree.Name(f"{alias}_{name}"), f"{alias}_{name}", at=item.at)

@@ -71,10 +71,18 @@ class Keyed:
     Args:
         types: of the side's columns, in the order of its tuples.
         moved: where rows go by it; None where they stay in their tasks.
+        bounds: of each windowed source of the side, the positions of its windows' start and end.
     """
 
-    def __init__(self, types: dict[str, SqlType], key: Typed, moved: Moved | None = None) -> None:
+    def __init__(
+        self,
+        types: dict[str, SqlType],
+        key: Typed,
+        moved: Moved | None = None,
+        bounds: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.types = types
+        self.bounds = tuple(bounds)
         self.item = Item(key, "JOIN")
         self.moved = moved
         self.plain = list(types).index(key.detail) if key.kind == "column" else None
@@ -82,8 +90,17 @@ class Keyed:
     def fill(self, events: Events, errors: list[RowError]) -> None:
         keys = self.values(events, errors)
         events.keys = [frozen(key) for key in keys]
+        if self.bounds:
+            events.keys = list(map(self.windowed, events.keys, events.rows))
         if self.moved is not None:
             events.tasks = self.moved.places([(key,) for key in keys])
+
+    def windowed(self, key: Any, row: Values) -> Any:
+        """The key with the row's window, (key, (start, end)): as in Kafka Streams only equal windows meet."""
+        if key is None:
+            return None
+        found = ((row[start], row[end]) for start, end in self.bounds)
+        return key, next((window for window in found if window[0] is not None), None)
 
     def values(self, events: Events, errors: list[RowError]) -> list[Any]:
         if self.plain is not None:
@@ -521,6 +538,7 @@ class JoinedRows:
         sides: left-most first; ``steps[n]`` joins what ``sides[: n + 1]`` make with ``sides[n + 1]``.
         key: name and type of the column that shows what the last step has joined by, in place of a side's column or beside
             them; None for none.
+        windowed: whether the sources' keys have windows.
     """
 
     def __init__(
@@ -528,9 +546,10 @@ class JoinedRows:
         sides: Sequence[Side],
         steps: Sequence[Step],
         key: tuple[str, SqlType] | None = None,
+        windowed: bool = False,
     ) -> None:
         self.sides, self.steps = sides, steps
-        self.key = key
+        self.key, self.windowed = key, windowed
         self.types = {name: type_ for side in sides for name, type_ in side.types.items()}
 
     def changes(
@@ -545,6 +564,10 @@ class JoinedRows:
         for n in range(max(0, source - 1), len(self.steps)):
             side = 1 if n == source - 1 else 0
             events = self.steps[n].take(events, side, errors)
+        windows = None
+        if self.windowed:
+            windows = [window for _, window in events.keys]
+            events.keys = [key for key, _ in events.keys]
         columns = list(zip(*events.rows, strict=True)) or [()] * len(self.types)
         return Changes(
             self.with_key(batch_of(self.types, self.types, columns, len(events)), events),
@@ -552,6 +575,7 @@ class JoinedRows:
             np.array(events.at, np.int64),
             np.array(events.signs, np.int8),
             np.array(events.tasks, np.int64),
+            windows,
         )
 
     def with_key(self, batch: pa.RecordBatch, events: Events) -> pa.RecordBatch:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gradstream.engine.catalog import Format, WindowedKey
+from gradstream.engine.catalog import Format, Source, WindowedKey
 from gradstream.engine.language.analyze import WINDOW_BOUNDS, Typed
 from gradstream.engine.language.evaluation import Output, Timed
 from gradstream.engine.language.grouped_columns import GroupedColumns
@@ -174,6 +174,7 @@ def joined_reads(joined: Joined, read: set[str]) -> list[dict[str, str]]:
     found = []
     for source, alias in joined.sources:
         keys = {column.name for column in source.key_columns} if source.kind == "table" else set()
+        keys |= set(WINDOW_BOUNDS) if source.window is not None else set()
         found.append(
             {
                 f"{alias}_{name}": name
@@ -206,15 +207,20 @@ def started_join(
         sides.append(Side(names, types, is_table, places))
     steps: list[JoinStep] = []
     left: dict[str, SqlType] = dict(sides[0].types)
+    bounds = [window_places(*of, side) for of, side in zip(joined.sources, sides, strict=True)]
+    left_bounds = list(bounds[0])
     for joint, side in zip(joined.joints, sides[1:], strict=True):
         moved = [moved_to_join(*of, tasks) for of in zip(joint.moved, joint.keys, strict=True)]
+        of_side = [] if joint.foreign else bounds[len(steps) + 1]
         keyed = (
-            Keyed(left, joint.keys[0], moved[0]),
-            Keyed(side.types, joint.keys[1], moved[1]),
+            Keyed(left, joint.keys[0], moved[0], [] if joint.foreign else left_bounds),
+            Keyed(side.types, joint.keys[1], moved[1], of_side),
         )
+        left_bounds += [(len(left) + start, len(left) + end) for start, end in of_side]
         steps.append(_step(joint, (len(left), len(side.types)), keyed, sides[0], len(steps)))
         left = {**left, **side.types}
-    joined_rows = JoinedRows(sides, steps, joined_key(joined, left, key))
+    windowed = joined.source.window is not None and not joined.foreign
+    joined_rows = JoinedRows(sides, steps, joined_key(joined, left, key), windowed)
 
     def of_source(number: int) -> Evaluate:
         def evaluate(
@@ -234,6 +240,14 @@ def started_join(
 def kept_by(rows: TableQuery | GroupQuery, tasks: Tasks | None) -> tuple[Keeper, ...]:
     groups_ = (rows.groups,) if isinstance(rows, GroupQuery) else ()
     return groups_ if tasks is None else (*groups_, tasks)
+
+
+def window_places(source: Source, alias: str, side: Side) -> list[tuple[int, int]]:
+    """Where a windowed source's rows have their windows' start and end; nothing for another."""
+    if source.window is None:
+        return []
+    start, end = (list(side.names).index(f"{alias}_{name}") for name in WINDOW_BOUNDS)
+    return [(start, end)]
 
 
 def joined_key(

@@ -52,6 +52,7 @@ class Changes:
         at: int64 (n,), the position of each in the batch that was given.
         signs: int8 (n,).
         tasks: int64 (n,), None where nobody asks.
+        windows: of the rows' keys, None where they have none, or those of the records that they come from.
     """
 
     batch: pa.RecordBatch
@@ -59,6 +60,7 @@ class Changes:
     at: Indices
     signs: npt.NDArray[np.int8]
     tasks: Indices | None = None
+    windows: list[Window] | None = None
 
     def some(self, which: Indices, signs: npt.NDArray[np.int8]) -> Changes:
         """Those at some positions, with signs of their own."""
@@ -68,6 +70,7 @@ class Changes:
             self.at[which],
             signs,
             None if self.tasks is None else self.tasks[which],
+            None if self.windows is None else [self.windows[n] for n in which.tolist()],
         )
 
 
@@ -246,7 +249,7 @@ class TableQuery:
         """What changes of the source make of the result."""
         if self.where is not None:
             changes = changes.some(*passing(self.where, self.types, changes, errors))
-        return self.projection(changes, errors)
+        return self.projection(changes, errors, changes.windows)
 
 
 @dataclass(slots=True)

@@ -317,6 +317,42 @@ def test_a_join_on_an_expression_shows_its_key_also_without_a_partner(
     check([VIEWS, CLICKS, f"CREATE STREAM OUT AS {query};"], rows, made)
 
 
+def windowed(name: str, kind: str = "TUMBLING', WINDOW_SIZE='5 SECONDS") -> str:
+    return f"CREATE STREAM {name} (K STRING KEY, V INT) WITH (KAFKA_TOPIC='{name}', FORMAT='JSON', WINDOW_TYPE='{kind}');"
+
+
+@pytest.mark.parametrize("kind", ["TUMBLING", "SESSION"])
+def test_rows_with_windows_join_those_of_the_same_window(kind: str) -> None:
+    session = ("s",) if kind == "SESSION" else ()
+    first, second = (0, 5000, *session), (5000, 10000, *session)
+    sources = [windowed(name, *session and ["SESSION"]) for name in "LR"]
+    query = "SELECT * FROM L {} JOIN R WITHIN 1 MINUTE GRACE PERIOD 0 SECONDS ON L.K = R.K"
+    rows = [
+        record("L", "a", {"V": 1}, 1, first),
+        record("L", "a", {"V": 2}, 5001, second),
+        record("R", "a", {"V": 3}, 5002, second),
+        record("L", "b", {"V": 4}, 99_000, (95_000, 100_000, *session)),
+    ]
+
+    def bounds(side: str, window: Any) -> dict[str, Any]:
+        start, end = window[:2] if window else (None, None)
+        return {f"{side}_WINDOWSTART": start, f"{side}_WINDOWEND": end}
+
+    pair = {"L_V": 2, "R_K": "a", "R_V": 3, **bounds("L", second), **bounds("R", second)}
+    alone = {"L_V": 1, "R_K": None, "R_V": None, **bounds("L", first), **bounds("R", None)}
+    made = [out("a", pair, 5002, second)]
+    check([*sources, f"CREATE STREAM OUT AS {query.format('')};"], rows, made)
+    made.append(out("a", alone, 1, first))
+    check([*sources, f"CREATE STREAM OUT AS {query.format('LEFT')};"], rows, made)
+
+
+def test_rows_with_windows_are_joined_by_their_key_only() -> None:
+    refused(
+        [windowed("L"), windowed("R"), "CREATE STREAM OUT AS SELECT * FROM L JOIN R WITHIN 1 MINUTE ON L.V = R.V;"],
+        "Implicit repartitioning of windowed sources is not supported. See https://github.com/confluentinc/ksql/issues/4385.",
+    )  # fmt: skip
+
+
 def test_two_streams_over_one_topic_each_see_all_of_its_rows_in_turn() -> None:
     both = "CREATE STREAM {} (USER STRING KEY, PAGE STRING, MS INT) WITH (KAFKA_TOPIC='views', FORMAT='JSON');"
     query = "SELECT A.USER, A.MS AS A, B.MS AS B FROM A {} JOIN B WITHIN 10 MILLISECONDS ON A.USER = B.USER"

@@ -21,15 +21,17 @@ TOGETHER = re.compile(r"tests/containers\b|[^:]*")
 LONGEST = 40  # groups that are shown at the end with their seconds
 # The longest, so that none of them begins when the other workers have little left to do.
 FIRST = """
-    tests/wire/test_valgrind.py tests/containers docs/training.md tests/faults/test_chaos.py tensorflow
-    tests/trainers/test_training.py docs/dead-letters.md jax docs/lineage.md tests/trainers/test_faults.py
-    tests/trainers/test_dlq.py tests/faults/test_mutants.py tests/test_notebooks.py tests/engine/test_kills.py
-    tests/faults/test_judge.py tests/trainers/test_rebuild.py tests/faults/test_canary.py tests/trainers/test_crashes.py
-    tests/wire/test_avro_properties.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py
-    tests/testing/test_plugin.py tests/acceptance/test_bad_input.py README.md tests/trainers/test_models_on_topic.py
+    tests/containers tests/wire/test_valgrind.py docs/training.md tests/faults/test_chaos.py tensorflow
+    tests/trainers/test_training.py docs/dead-letters.md jax tests/engine/test_qtt.py tests/engine/test_qtt_rest.py
+    tests/trainers/test_rebuild.py docs/lineage.md tests/trainers/test_models_on_topic.py
+    tests/acceptance/test_bad_input.py tests/trainers/test_faults.py tests/trainers/test_aborts.py
+    tests/faults/test_mutants.py tests/test_notebooks.py tests/engine/test_kills.py tests/wire/test_avro_properties.py
+    tests/faults/test_judge.py tests/trainers/test_dlq.py tests/faults/test_canary.py tests/trainers/test_crashes.py
+    tests/wire/test_avro_kernel.py tests/benchmarks/test_run.py tests/fuzz/test_fuzz.py tests/benchmarks/test_guard.py
+    tests/testing/test_plugin.py README.md tests/trainers/test_lineage.py
     tests/trainers/test_backends.py tests/stack/test_local_stack.py tests/engine/test_engine.py docs/shell.md
     tests/wire/test_reader.py tests/wire/test_messages.py tests/testing/test_pipeline.py tests/acceptance/test_interrupts.py
-    tests/trainers/test_aborts.py tests/wire/test_writer.py tests/wire/test_rebalance.py
+    tests/wire/test_writer.py tests/wire/test_rebalance.py
     tests/producers/test_send.py tests/trainers/test_plug_ins.py tests/pipeline/test_golden.py
 """.split()
 

@@ -38,7 +38,8 @@ PATIENCE = 5.0  # seconds that an open transaction is waited for
 GIVE_UP = 60.0  # seconds without a record, where there are some
 # A query that computes its next transaction has committed the one before: only what tells readers so can be on its way.
 BUSY_PATIENCE = 0.05
-LONG_POLL = 10_000  # milliseconds; nobody waits for the news that there is nothing new
+# Milliseconds. The end of a transaction is passed when a fetch has found nothing after it, and a question waits for that.
+FETCH_WAIT = 20
 
 
 class Newest(NamedTuple):
@@ -136,7 +137,6 @@ class Table:
             self._open(ends)
         deadline = time.monotonic() + patience
         while self._missing(ends):
-            assert self._reader is not None
             if stopped():
                 return False
             if not self._fetch() and time.monotonic() > deadline:
@@ -185,7 +185,7 @@ class Table:
             self.services,
             self._position,
             headers=self._with_headers,
-            fetch_wait_max_ms=LONG_POLL,
+            fetch_wait_max_ms=FETCH_WAIT,
         )
 
     def _add(self, records: Records) -> None:

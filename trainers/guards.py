@@ -18,6 +18,7 @@ from trainers.models import Floats
 from trainers.preflight import Plan
 
 EXPLODED = 1e12  # times the target's mean square: no descent comes back from there
+LOST = ("OFFSET_LOST", "TORN_TRANSACTION")  # what a topic of the same name would explain, too
 JOINING = 3.0  # seconds for the group's answer to a member that joins
 
 
@@ -106,7 +107,8 @@ def check_retention(
 
 
 def lost(plan: Plan, error: DataError) -> DataError:
-    """What to say of offsets that the log does not have: it may be another topic of the same name.
+    """What to say of offsets that the log does not have, or that are not committed any more: it may be another topic of the
+    same name, and one that is deleted takes along what was committed for it.
 
     Raises:
         DataError: UNKNOWN_TOPIC where it is gone.
@@ -119,6 +121,8 @@ def lost(plan: Plan, error: DataError) -> DataError:
             f"topic {job.source!r} was deleted and created again under run {job.run_id!r} (id {plan.topic_id}, now "
             f"{now}), so its offsets mean nothing now; train with a new --run",
         )
+    if error.code != "OFFSET_LOST":
+        return error
     return DataError(
         "OFFSET_LOST",
         f"records were removed from {job.source!r} before run {job.run_id!r} was trained on them ({error.message}); "

@@ -32,6 +32,7 @@ from trainers.chain import STAGES, WeightsRecord
 from trainers.clock import Clock
 from trainers.dead_letters import DeadLetter, DeadLetters
 from trainers.guards import (
+    LOST,
     check_alone,
     check_finite,
     check_kept,
@@ -232,7 +233,7 @@ class Trainer:
                 if self.publisher.aborted > ABORTS:
                     raise
             except DataError as error:
-                raise lost(self.plan, error) if error.code == "OFFSET_LOST" else error from error
+                raise lost(self.plan, error) if error.code in LOST else error from error
             except UnavailableError as error:
                 if error.code not in ("BROKER_UNREACHABLE", "OFFSETS_UNKNOWN"):
                     raise

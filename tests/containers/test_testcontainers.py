@@ -29,6 +29,7 @@ from gradstream.testing.containers import (
 from gradstream.testing.containers.images import IMAGES, image, variable
 from producers.regression import Regression
 from tests.containers.conftest import real_images
+from tests.engine.goldens import GOLDENS, answer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_test"
 
@@ -69,6 +70,13 @@ def test_statements_and_a_trainer_run_on_the_stack(stack: ContainerStack) -> Non
         assert result.record is not None  # read back, so transactions work
         assert records[-1].sha256 == result.record.sha256
         assert 400 < len(pipeline.rows("regression_training")) < 500
+
+
+def test_ksqldb_gives_the_known_answers(stack: ContainerStack) -> None:
+    """Those that the engine gives in tests/engine; of ksqlDB itself where its image is here, else of the stand-in."""
+    with KsqlClient(stack.services.ksql_url) as client:
+        found = {golden.name: answer(client, golden, f"G{n}_") for n, golden in enumerate(GOLDENS)}
+    assert found == {golden.name: golden.rows for golden in GOLDENS}
 
 
 def test_a_second_ksqldb_runs_on_a_kafka_that_is_there(stack: ContainerStack) -> None:

@@ -152,13 +152,16 @@ def test_records_that_were_removed_before_they_were_trained_on_stop_a_run(
 def test_offsets_that_a_topic_made_anew_does_not_have_are_told_as_such(
     topic: Topic, services: Services
 ) -> None:
-    """The broker may refuse the offsets before the reader has seen that the topic is another."""
+    """The broker may refuse the offsets, or forget what was committed, before the reader has seen that the topic is another."""
     out_of_range = DataError("OFFSET_LOST", "offset out of range")
+    forgotten = DataError("TORN_TRANSACTION", "weights stand for offsets, but {} are committed")
     with prepared(job_on(topic, "r"), services) as plan:
         assert lost(plan, out_of_range).code == "OFFSET_LOST"
+        assert lost(plan, forgotten) is forgotten
         delete_topics(services, [topic.name])
         ensure_topics(services, {topic.name: 1})
         assert lost(plan, out_of_range).code == "TOPIC_RECREATED"
+        assert lost(plan, forgotten).code == "TOPIC_RECREATED"
 
 
 @contextmanager

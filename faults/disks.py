@@ -13,13 +13,14 @@ LARGE = 1024  # MiB
 
 @contextmanager
 def small(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A new folder on a disk of so much memory."""
+    """A new folder on a disk of so much memory, gone at the end."""
     folder.mkdir()
     _mount(folder, mebibytes)
     try:
         yield folder
     finally:
         _unmount(folder)
+        folder.rmdir()
 
 
 @contextmanager

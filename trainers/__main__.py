@@ -98,14 +98,15 @@ def predicted(last: WeightsRecord) -> str:
 
 
 def check_trained(asked: Job, result: Result) -> None:
-    """A run that could use none of its records has not done what was asked.
+    """A run that came to its end and could use none of its records has not done what was asked.
 
     Raises:
         DataError: NOTHING_TRAINED.
     """
     last = result.record
     nothing = last is not None and last.records_rejected and not last.records_trained
-    if last is not None and nothing and not result.limited:
+    ended = not result.limited and result.reason != "interrupted"
+    if last is not None and nothing and ended:
         raise DataError(
             "NOTHING_TRAINED",
             f"all {last.records_rejected:,} records of {asked.source} are dead letters; see why: {listed(asked)}",

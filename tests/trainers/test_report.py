@@ -50,6 +50,7 @@ def test_other_runs_are_not(trained: int, rejected: int) -> None:
 
 def test_a_limit_before_the_first_step_is_no_error() -> None:
     check_trained(Job("t", "Y"), result(0, 3, "limit: 1 seconds"))
+    check_trained(Job("t", "Y"), result(0, 3, "interrupted"))
 
 
 def test_it_tells_what_was_predicted_and_what_never_changed(

@@ -15,6 +15,7 @@ from gradstream.engine import qtt, qtt_rest
 pytestmark = pytest.mark.integration
 CASES = Path(__file__).parents[3] / "shared" / "qtt" / "rest.jsonl"
 KNOWN = Path(__file__).with_name("rest_known_failures.txt")
+AT_TIMES = "at times: "  # how the reason of a case begins that may pass, too
 EVERY = 1 if os.environ.get("GRADSTREAM_ALL_REST_CASES") else 12  # all take minutes
 
 SOURCE = "CREATE STREAM S (K STRING KEY, V INT) WITH (KAFKA_TOPIC='qtt_own', VALUE_FORMAT='JSON');"
@@ -95,5 +96,9 @@ def test_cases_fail_only_where_it_is_known(services: Services) -> None:
     judged = {of["id"]: qtt_rest.judge(of, services) for of in chosen}
     new = {name: why for name, why in judged.items() if why is not None and name not in known}
     assert not new, "\n".join(f"{name}: {why}" for name, why in new.items())
-    mended = sorted(name for name, why in judged.items() if why is None and name in known)
+    mended = sorted(
+        name
+        for name, why in judged.items()
+        if why is None and not known.get(name, AT_TIMES).startswith(AT_TIMES)
+    )
     assert not mended, f"these pass now, take them off {KNOWN.name}: {mended}"

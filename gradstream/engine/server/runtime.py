@@ -313,7 +313,8 @@ class Engine:
                             f"Topic '{source.topic}' of {source.name} does not exist any more; "
                             "create it again or drop the source",
                         )
-                self._check_topic(topic, new, like=action.query.source.topic)
+                made_like = action.query.source.topic if action.creates_sink else None
+                self._check_topic(topic, new, like=made_like)
             case DropSource(source=Source() as source):
                 self._check_drop(source, ending)
             case plan.ControlQuery(query_id=str() as query_id):

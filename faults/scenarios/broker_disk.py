@@ -13,6 +13,7 @@ from faults.attempt import Attempt, Ending, Hang, Plan
 from faults.disks import leave, moved
 from faults.lab import Lab
 from faults.run import Run
+from faults.scenarios.broker import FLAGS, RECOVERY
 from gradstream.wire.kafka import ensure_topics
 
 QUESTION = (
@@ -25,8 +26,6 @@ PHASES = ("after_begin", "after_produce", "after_send_offsets", "during_commit")
 SPARE, ROOM = 48, 500  # MiB of the disk that are left at the beginning, and afterwards
 AWAY = 5.0  # seconds in which there is no broker
 FILLED = 60.0  # seconds after which a broker that is still there counts as hanging
-RECOVERY = 90.0  # as in broker.py
-FLAGS = {"publish_every": 2, "batch_size": 128}
 
 
 def attempts(lab: Lab, plan: Plan) -> Iterator[Attempt | Ending]:

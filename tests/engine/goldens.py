@@ -33,11 +33,11 @@ def answer(client: KsqlClient, golden: Golden, prefix: str) -> list[list[Any]]:
     if "EMIT CHANGES" in asks:
         return asked(client, f"{asks} LIMIT {len(golden.rows)};")
     deadline = time.monotonic() + PATIENCE
-    while (found := sorted(asked(client, f"{asks};"), key=str)) != sorted(golden.rows, key=str):
+    while sorted(found := asked(client, f"{asks};"), key=str) != sorted(golden.rows, key=str):
         if time.monotonic() > deadline:
-            break
+            return found
         time.sleep(0.1)
-    return found if found != sorted(golden.rows, key=str) else golden.rows
+    return golden.rows
 
 
 def asked(client: KsqlClient, text: str) -> list[list[Any]]:

@@ -9,20 +9,14 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from gradstream.engine.catalog import Catalog
-from gradstream.engine.language import plan
-from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.qtt import Record, as_records
 from gradstream.engine.rows.pipeline import Output, Pipeline
 from gradstream.engine.rows.processing_log import Logger
+from tests.engine.planned import started
 
 
 def pipeline(source: str, query: str, include_rows: bool = False) -> Pipeline:
-    catalog = Catalog()
-    for number, statement in enumerate(plan.parse(source + query)):
-        action = plan.plan_statement(statement, catalog, {}, number=number)
-        plan.apply(action, catalog)
-    assert isinstance(action, StartQuery)
+    action = started(source + query)
     assert action.sink is not None
     return Pipeline(action.query, action.sink, None, Logger("Q_1", include_rows))
 

@@ -13,15 +13,13 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from faults.raw import RawTopic
 from gradstream.config import Services
-from gradstream.engine.catalog import Catalog
-from gradstream.engine.language import plan
-from gradstream.engine.language.actions import StartQuery
 from gradstream.engine.server import queries
 from gradstream.engine.server.queries import CHUNK, PersistentQuery, Surroundings
 from gradstream.wire import kafka
 from gradstream.wire.reader import open_log_reader, open_reader
 from gradstream.wire.registry import Registry
 from gradstream.wire.writer import Writer
+from tests.engine.planned import started
 
 pytestmark = pytest.mark.integration
 ROWS = 6 * CHUNK
@@ -31,16 +29,6 @@ ROWS = 6 * CHUNK
 def registry(services: Services) -> Iterator[Registry]:
     with closing(Registry(services.schema_registry_url)) as made:
         yield made
-
-
-def started(text: str) -> StartQuery:
-    """What the last of some statements starts."""
-    catalog = Catalog()
-    for number, statement in enumerate(plan.parse(text)):
-        action = plan.plan_statement(statement, catalog, {}, number=number)
-        plan.apply(action, catalog)
-    assert isinstance(action, StartQuery)
-    return action
 
 
 def allow(services: Services, topic: str, size: int) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gradstream.engine.catalog import Catalog, Format
-from gradstream.engine.language import plan
-from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.catalog import Format
 from gradstream.engine.rows.partitioner import key_partitions, murmur2
 from gradstream.engine.rows.pipeline import Output, Pipeline, unwindowed
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.wire.records import Records
+from tests.engine.planned import started
 from tests.engine.restarted import Restarted
 
 VIEWS = (
@@ -25,15 +24,6 @@ VIEWS = (
 CLICKS = "CREATE STREAM CLICKS (USER STRING KEY, PAGE STRING) WITH (KAFKA_TOPIC='clicks', FORMAT='JSON');"
 Row = tuple[str, int, str, Any, int]
 """(topic, partition, key, value, milliseconds)"""
-
-
-def planned(statements: str) -> StartQuery:
-    catalog = Catalog()
-    for number, statement in enumerate(plan.parse(statements)):
-        action = plan.plan_statement(statement, catalog, {}, number=number)
-        plan.apply(action, catalog)
-    assert isinstance(action, StartQuery)
-    return action
 
 
 def records(rows: list[Row]) -> Records:
@@ -50,7 +40,7 @@ def records(rows: list[Row]) -> Records:
 
 
 def ran(kind: type[Pipeline], statements: str, rows: list[Row], partitions: int) -> Output:
-    query = planned(statements)
+    query = started(statements)
     assert query.sink is not None
     made = kind(query.query, query.sink, None, Logger("Q_1", include_rows=True))
     made.inputs.partitions = partitions
@@ -66,7 +56,7 @@ def shown(statements: str, rows: list[Row], partitions: int = 4) -> list[tuple[A
     """(key, values…, time), with (start, end) of its window before the time where it has one; also where the query dies
     after each row.
     """
-    window = planned(statements).sink.window  # type: ignore[union-attr]
+    window = started(statements).sink.window  # type: ignore[union-attr]
     found = []
     for kind in (Pipeline, Restarted):
         output = ran(kind, statements, rows, partitions)
@@ -191,7 +181,7 @@ def test_streams_that_are_joined_by_another_column_meet_in_its_partition() -> No
 
 
 def test_more_partitions_later_move_no_group() -> None:
-    query = planned(counted("TUMBLING (SIZE 1 SECOND)", "PAGE"))
+    query = started(counted("TUMBLING (SIZE 1 SECOND)", "PAGE"))
     assert query.sink is not None
     made = Restarted(query.query, query.sink, None, Logger("Q_1", include_rows=True))
     made.inputs.partitions = 2

@@ -224,7 +224,7 @@ def _clock(groups: Windows, tasks: Indices, times: Indices) -> tuple[Indices, di
     moved = []
     for task in np.unique(tasks).tolist():
         rows = np.flatnonzero(tasks == task)
-        before: int = groups.clocks.get(task, -1)
+        before = groups.clock(task)
         clock[rows] = np.maximum.accumulate(np.maximum(times[rows], before))
         steps = np.flatnonzero(np.diff(clock[rows], prepend=before))
         if len(steps):

@@ -518,8 +518,13 @@ class Clocked(Groups):
         super().restored()
         self.next_look = next_look(len(self.kept))
 
+    def clock(self, task: int) -> int:
+        """The newest row's time, -1 before there is one."""
+        newest: int = self.clocks.get(task, -1)
+        return newest
+
     def advance(self, task: int, time: int) -> None:
-        if time > self.clocks.get(task, -1):
+        if time > self.clock(task):
             self.clocks[task] = time
 
 
@@ -549,8 +554,7 @@ class Windows(Clocked):
 
     def closed(self, task: int) -> int:
         """A window that ends then, or before, takes no row any more."""
-        clock: int = self.clocks.get(task, -1)
-        return clock - self.grace
+        return self.clock(task) - self.grace
 
     def restored(self) -> None:
         super().restored()
@@ -634,8 +638,7 @@ class Sessions(Clocked):
 
     def closed(self, task: int) -> int:
         """A session that ends before can grow no more."""
-        clock: int = self.clocks.get(task, -1)
-        return clock - self.grace - self.gap
+        return self.clock(task) - self.grace - self.gap
 
     def restored(self) -> None:
         super().restored()

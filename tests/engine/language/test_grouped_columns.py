@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradstream.engine.catalog import Catalog
-from gradstream.engine.language import grouped_columns, plan
-from gradstream.engine.language.actions import StartQuery
+from gradstream.engine.language import grouped_columns
 from gradstream.engine.language.grouped_columns import GroupedColumns
 from gradstream.engine.rows.changelog import Changelog
 from gradstream.engine.rows.pipeline import Pipeline
 from gradstream.engine.rows.processing_log import Logger
 from gradstream.wire.records import Records
+from tests.engine.planned import started
 
 Row: TypeAlias = tuple[dict[str, Any], int, int]
 """(values, milliseconds, partition)"""
@@ -59,12 +58,8 @@ ROWS = st.lists(
 
 
 def pipeline_of(query: str) -> Pipeline:
-    catalog, action = Catalog(), None
     sink = "WITH (KAFKA_TOPIC='o', FORMAT='JSON', PARTITIONS=1)"
-    for number, statement in enumerate(plan.parse(f"{SOURCE} CREATE TABLE O {sink} AS {query};")):
-        action = plan.plan_statement(statement, catalog, {}, number=number)
-        plan.apply(action, catalog)
-    assert isinstance(action, StartQuery)
+    action = started(f"{SOURCE} CREATE TABLE O {sink} AS {query};")
     assert action.sink is not None
     pipeline = Pipeline(action.query, action.sink, None, Logger("q", include_rows=True))
     pipeline.inputs.partitions = 3
